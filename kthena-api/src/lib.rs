@@ -1,0 +1,1 @@
+//! Types, defaults and validation of the Kthena Kubernetes API: ModelServing, ModelBooster, AutoscalingPolicy, ModelRoute, ModelServer, ExternalModelProvider.

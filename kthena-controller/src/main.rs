@@ -1,0 +1,2 @@
+//! The Kthena controller manager.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The Kthena data plane: an inference gateway for OpenAI HTTP and SSE with prefill/decode disaggregation.

@@ -1,0 +1,1 @@
+//! Reconcile helpers for operators that work with Kthena objects.

@@ -1,0 +1,1 @@
+//! A simulator of vLLM and SGLang engines: HTTP, SSE, prefill/decode hand-over, metrics, faults.

@@ -1,0 +1,2 @@
+//! Code generation, checks and tests.
+fn main() {}
