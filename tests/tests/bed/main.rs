@@ -1,0 +1,3 @@
+//! Tests of the test bed itself.
+
+mod cluster;
