@@ -1,1 +1,22 @@
-//! Types, defaults and validation of the Kthena Kubernetes API: ModelServing, ModelBooster, AutoscalingPolicy, ModelRoute, ModelServer, ExternalModelProvider.
+//! Types, defaults and validation of the Kthena Kubernetes API.
+#![warn(missing_docs)]
+
+pub mod cel;
+pub mod condition;
+pub mod duration;
+pub mod external;
+pub mod external_model_provider;
+pub mod field;
+pub mod int_or_string;
+pub mod labels;
+pub mod model_route;
+pub mod model_server;
+pub mod pattern;
+pub mod quantity;
+mod string_enum;
+
+pub use external_model_provider::{
+    ExternalModelProvider, ExternalModelProviderSpec, ExternalModelProviderStatus,
+};
+pub use model_route::{ModelRoute, ModelRouteSpec, ModelRouteStatus};
+pub use model_server::{ModelServer, ModelServerSpec, ModelServerStatus};
