@@ -6,9 +6,12 @@
 pub mod edit;
 pub mod error;
 pub mod estimate;
+pub mod form;
+pub mod models;
 pub mod operation;
 pub mod peek;
 pub mod sse;
+pub mod stream_options;
 pub mod usage;
 
 pub use edit::{Body, Edits};

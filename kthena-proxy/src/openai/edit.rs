@@ -85,6 +85,20 @@ impl Edits {
         self.put(key, None)
     }
 
+    /// Adds all edits of another list.
+    pub fn extend(&mut self, other: &Self) -> &mut Self {
+        for (key, value) in &other.edits {
+            self.put(*key, value.clone());
+        }
+        self
+    }
+
+    /// Takes an edit back: the member goes on as it came.
+    pub fn keep(&mut self, key: Key) -> &mut Self {
+        self.edits.retain(|(other, _)| *other != key);
+        self
+    }
+
     fn put(&mut self, key: Key, value: Option<Bytes>) -> &mut Self {
         self.edits.retain(|(other, _)| *other != key);
         self.edits.push((key, value));

@@ -1,0 +1,65 @@
+//! Health, readiness, metrics and dumps.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use parking_lot::RwLock;
+
+/// Renders `/metrics`.
+pub type Render = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// Media type of the Prometheus text that [`Render`] makes.
+pub const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Whether the proxy is ready for traffic, and what keeps it from being so.
+#[derive(Debug, Default)]
+pub struct Readiness {
+    synced: AtomicBool,
+    draining: AtomicBool,
+    /// What is wrong with the configuration although the proxy serves: the last good state goes on.
+    detail: RwLock<Vec<String>>,
+}
+
+impl Readiness {
+    /// Everything was seen once.
+    pub fn set_synced(&self) {
+        self.synced.store(true, Ordering::Release);
+    }
+
+    /// The proxy is about to end.
+    pub fn set_draining(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Says what is wrong with the configuration; nothing if the list is empty.
+    pub fn set_detail(&self, detail: Vec<String>) {
+        *self.detail.write() = detail;
+    }
+
+    /// Whether traffic should come.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.synced.load(Ordering::Acquire) && !self.draining.load(Ordering::Acquire)
+    }
+
+    /// Status and body of `/readyz`.
+    #[must_use]
+    pub fn answer(&self) -> (u16, Bytes) {
+        let message = if self.draining.load(Ordering::Acquire) {
+            "router is shutting down"
+        } else if self.synced.load(Ordering::Acquire) {
+            "router is ready"
+        } else {
+            "router is not ready"
+        };
+        let status = if self.is_ready() { 200 } else { 503 };
+        let detail = self.detail.read();
+        let body = if detail.is_empty() {
+            serde_json::json!({ "message": message })
+        } else {
+            serde_json::json!({ "message": message, "detail": *detail })
+        };
+        (status, body.to_string().into())
+    }
+}

@@ -1,0 +1,5 @@
+//! What the proxy knows of its surroundings.
+
+pub mod endpoint;
+pub mod snapshot;
+pub mod tls;

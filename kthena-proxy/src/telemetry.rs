@@ -1,0 +1,4 @@
+//! What operators see: metrics and the access log.
+
+pub mod access_log;
+pub mod metrics;
