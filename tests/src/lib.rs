@@ -9,7 +9,7 @@
 //!   engine behind it ([`kubelet::Kubelet`]).
 //! - A **script** is a small program that uses an official OpenAI client and prints JSON ([`clients`]).
 //!
-//! ```ignore
+//! ```no_run
 //! use kthena_tests::{cluster::Cluster, kubelet::Kubelet};
 //!
 //! # async fn example() -> anyhow::Result<()> {
@@ -43,7 +43,7 @@ pub mod cargo;
 #[cfg(feature = "cluster")]
 pub mod cluster;
 #[cfg(feature = "cluster")]
-// pub mod kubelet;
+pub mod kubelet;
 #[cfg(feature = "cluster")]
 pub mod process;
 #[cfg(feature = "cluster")]

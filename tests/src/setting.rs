@@ -1,10 +1,5 @@
 //! What the environment decides: the one place of this crate that reads it.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "this is the module that reads the environment for all others"
-)]
-
 use std::{
     env,
     path::{Path, PathBuf},

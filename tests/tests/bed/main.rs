@@ -1,3 +1,4 @@
 //! Tests of the test bed itself.
 
 mod cluster;
+mod kubelet;
