@@ -190,7 +190,7 @@ pub struct TargetModel {
 #[serde(rename_all = "camelCase")]
 pub struct RateLimit {
     /// The unit of time that the limits refer to; `second` if absent, `month` is 30 days.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(required, extend("default" = "second"))]
     pub unit: Option<RateLimitUnit>,
 
