@@ -1,0 +1,314 @@
+//! What all endpoints for text have in common: checks of the body, sampling parameters, prompts.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::fields::{Fields, wrong};
+use super::{ApiError, Call};
+use crate::engine::Engine;
+use crate::generate::{Job, Sampling};
+use crate::http::request::Request;
+use crate::kv::params;
+use crate::models::Served;
+use crate::text::model::{hash_bytes, mix};
+use crate::text::tokenizer::{Token, VOCABULARY, encode};
+
+mod python_json;
+
+/// How the answer is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Options {
+    pub(crate) stream: bool,
+    pub(crate) include_usage: bool,
+    pub(crate) continuous_usage: bool,
+    pub(crate) return_token_ids: bool,
+    pub(crate) echo: bool,
+}
+
+/// How many tokens a request may generate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Limit {
+    /// So many, as the request says.
+    Asked(i64),
+    /// The endpoint's default.
+    Default(u32),
+    /// As many as fit.
+    Rest,
+}
+
+/// The client's id of a request, or a new one.
+pub(crate) fn request_id(request: &Request, body: Option<&Map<String, Value>>) -> String {
+    let header = request.header("x-request-id").map(str::to_owned);
+    let member = || Some(body?.get("request_id")?.as_str()?.to_owned());
+    header.or_else(member).unwrap_or_else(hex16)
+}
+
+/// A random id of 16 digits.
+pub(crate) fn hex16() -> String {
+    let random = uuid::Uuid::new_v4().as_u128();
+    format!("{:016x}", random as u64 ^ (random >> 64) as u64)
+}
+
+/// A random suffix of 8 digits, as engines put it behind the ids they use among themselves.
+pub(crate) fn hex8() -> String {
+    hex16()[..8].to_owned()
+}
+
+/// The body of a request for text, if it is one.
+pub(crate) fn check<'a>(
+    engine: &Engine,
+    request: &Request,
+    members: Option<&'a Map<String, Value>>,
+) -> Result<&'a Map<String, Value>, ApiError> {
+    if engine.is_dead() {
+        return Err(ApiError::dead());
+    }
+    let media_type = request.header("content-type").unwrap_or_default();
+    if media_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase()
+        != "application/json"
+    {
+        return Err(ApiError::wrong_media_type());
+    }
+    members.ok_or_else(|| not_an_object(&request.body))
+}
+
+/// The model that a request asks for.
+pub(crate) fn model(call: &Call<'_>) -> Result<Served, ApiError> {
+    let name = Fields(call.body).text("model")?;
+    let models = call.engine.models.lock();
+    models
+        .find(name)
+        .ok_or_else(|| ApiError::unknown_model(name.unwrap_or_default(), models.names()))
+}
+
+/// How the answer is wanted.
+pub(crate) fn options(fields: Fields<'_>) -> Result<Options, ApiError> {
+    let stream = fields.flag("stream")?;
+    let given = fields.object("stream_options")?.map(Fields);
+    if given.is_some() && !stream {
+        let message = "Stream options can only be defined when `stream=True`.";
+        return Err(ApiError::parameter(message, "stream_options", None));
+    }
+    let (include_usage, continuous_usage) = match given {
+        Some(options) => (
+            options.flag("include_usage")?,
+            options.flag("continuous_usage_stats")?,
+        ),
+        None => (false, false),
+    };
+    Ok(Options {
+        stream,
+        include_usage,
+        continuous_usage: continuous_usage && include_usage,
+        return_token_ids: fields.flag("return_token_ids")?,
+        echo: fields.flag("echo")?,
+    })
+}
+
+/// Sampling parameters, once the prompts' lengths are known.
+pub(crate) fn sampling(
+    engine: &Engine,
+    fields: Fields<'_>,
+    limit: Limit,
+    longest_prompt: usize,
+) -> Result<Sampling, ApiError> {
+    let max_tokens = max_tokens(engine.config.max_model_len, limit, longest_prompt)?;
+    let temperature = fields.number("temperature")?.unwrap_or(1.0);
+    if temperature < 0.0 {
+        let message = format!("temperature must be non-negative, got {temperature:?}.");
+        return Err(ApiError::parameter(
+            &message,
+            "temperature",
+            Some(&Value::from(temperature)),
+        ));
+    }
+    if let Some(top_p) = fields.number("top_p")?
+        && !(top_p > 0.0 && top_p <= 1.0)
+    {
+        let message = format!("top_p must be in (0, 1], got {top_p:?}.");
+        return Err(ApiError::parameter(&message, "top_p", Some(&Value::from(top_p))));
+    }
+    let n = fields.integer("n")?.unwrap_or(1);
+    if n < 1 {
+        return Err(ApiError::parameter(
+            &format!("n must be at least 1, got {n}."),
+            "n",
+            Some(&Value::from(n)),
+        ));
+    }
+    if n > 1 && temperature == 0.0 {
+        return Err(ApiError::bad(format!(
+            "n must be 1 when using greedy sampling, got {n}."
+        )));
+    }
+    let min_tokens = fields.integer("min_tokens")?.unwrap_or(0);
+    if min_tokens > i64::from(max_tokens) {
+        let message =
+            format!("min_tokens must be less than or equal to max_tokens={max_tokens}, got {min_tokens}.");
+        return Err(ApiError::bad(message));
+    }
+    let stop_token_ids = fields.array("stop_token_ids")?.unwrap_or_default();
+    Ok(Sampling {
+        max_tokens,
+        min_tokens: u32::try_from(min_tokens).unwrap_or(0),
+        temperature,
+        seed: fields.integer("seed")?,
+        n: u32::try_from(n).unwrap_or(u32::MAX).min(128),
+        stop: fields.texts("stop")?,
+        stop_token_ids: stop_token_ids
+            .iter()
+            .filter_map(|id| Token::try_from(id.as_u64()?).ok())
+            .collect(),
+        include_stop: fields.flag("include_stop_str_in_output")?,
+        ignore_eos: fields.flag("ignore_eos")?,
+        logprobs: None,
+    })
+}
+
+/// The prompts of a completion: a text, a list of texts, token ids, or a list of lists of them.
+pub(crate) fn prompts(fields: Fields<'_>) -> Result<Vec<Arc<[Token]>>, ApiError> {
+    let missing = || {
+        let message = "Either prompt or prompt_embeds must be provided and non-empty.";
+        ApiError::parameter(message, "prompt", None)
+    };
+    match fields.get("prompt").ok_or_else(missing)? {
+        Value::String(text) => Ok(vec![encode(text).into()]),
+        Value::Array(list) if list.is_empty() => Err(missing()),
+        Value::Array(list) if list.iter().all(Value::is_number) => Ok(vec![token_ids(list)?.into()]),
+        Value::Array(list) => list
+            .iter()
+            .map(|item| match item {
+                Value::String(text) => Ok(encode(text).into()),
+                Value::Array(ids) => Ok(token_ids(ids)?.into()),
+                other => Err(wrong(
+                    "prompt",
+                    other,
+                    "string_type",
+                    "Input should be a valid string",
+                )),
+            })
+            .collect(),
+        other => Err(wrong(
+            "prompt",
+            other,
+            "string_type",
+            "Input should be a valid string",
+        )),
+    }
+}
+
+/// The common part of a request's sequences.
+pub(crate) fn job(call: &Call<'_>, served: &Served, sampling: Sampling) -> Arc<Job> {
+    let text = |name: &str| {
+        call.body
+            .get(name)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .as_bytes()
+    };
+    let adapter = served.adapter.as_deref().unwrap_or_default();
+    let salt = mix(hash_bytes(11, adapter.as_bytes()) ^ mix(hash_bytes(12, text("cache_salt"))));
+    let transfer = params::transfer(&call.engine.config, call.body);
+    Job::new(
+        call.engine.clone(),
+        served.adapter.clone(),
+        salt,
+        sampling,
+        transfer,
+    )
+}
+
+fn token_ids(list: &[Value]) -> Result<Vec<Token>, ApiError> {
+    list.iter()
+        .map(|id| match id.as_u64().and_then(|id| Token::try_from(id).ok()) {
+            Some(id) if id < VOCABULARY => Ok(id),
+            Some(id) => Err(ApiError::bad(format!("Token id {id} is out of vocabulary"))),
+            None => Err(wrong("prompt", id, "int_type", "Input should be a valid integer")),
+        })
+        .collect()
+}
+
+fn max_tokens(longest: u32, limit: Limit, prompt: usize) -> Result<u32, ApiError> {
+    let fits = usize::try_from(longest).unwrap_or(usize::MAX);
+    if let Limit::Asked(asked) = limit
+        && asked > i64::from(longest)
+    {
+        let message = format!(
+            "max_tokens={asked} cannot be greater than max_model_len={longest}. Please request fewer output tokens."
+        );
+        return Err(ApiError::parameter(
+            &message,
+            "max_tokens",
+            Some(&Value::from(asked)),
+        ));
+    }
+    if prompt >= fits {
+        let message = format!(
+            "This model's maximum context length is {longest} tokens. However, your prompt contains {prompt} input \
+             tokens, which exceeds this limit even without any output tokens. Please reduce the length of the input \
+             prompt."
+        );
+        return Err(ApiError::parameter(
+            &message,
+            "input_tokens",
+            Some(&Value::from(prompt)),
+        ));
+    }
+    let rest = longest - u32::try_from(prompt).unwrap_or(longest);
+    match limit {
+        Limit::Rest => Ok(rest),
+        Limit::Default(default) => Ok(default.min(rest)),
+        Limit::Asked(asked) if asked < 1 => {
+            let message = format!("max_tokens must be at least 1, got {asked}.");
+            Err(ApiError::parameter(
+                &message,
+                "max_tokens",
+                Some(&Value::from(asked)),
+            ))
+        }
+        Limit::Asked(asked) if asked > i64::from(rest) => {
+            let message = format!(
+                "This model's maximum context length is {longest} tokens. However, you requested {asked} output tokens \
+                 and your prompt contains {prompt} input tokens, for a total of {} tokens. Please reduce the length of \
+                 the input prompt or the number of requested output tokens.",
+                asked + prompt as i64
+            );
+            Err(ApiError::parameter(
+                &message,
+                "input_tokens",
+                Some(&Value::from(prompt)),
+            ))
+        }
+        Limit::Asked(asked) => Ok(u32::try_from(asked).unwrap_or(rest)),
+    }
+}
+
+fn not_an_object(body: &[u8]) -> ApiError {
+    let text = String::from_utf8_lossy(body);
+    match python_json::objection(&text) {
+        Some((at, what)) => {
+            let location = format!("body.{at}");
+            ApiError::schema(
+                "json_invalid",
+                &location,
+                "JSON decode error",
+                "<dict of 0 items>",
+                Some(what),
+            )
+        }
+        None => {
+            let what = "Input should be a valid dictionary";
+            let mut error = ApiError::schema("dict_type", "body", what, "", None);
+            if text.is_empty() {
+                error = ApiError::schema("missing", "body", "Field required", "None", None);
+            }
+            error
+        }
+    }
+}

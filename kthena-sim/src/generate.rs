@@ -1,0 +1,378 @@
+//! Computing sequences: waiting, prefill or hand-over, then token after token.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde_json::value::RawValue;
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+
+use crate::config::{Connector, Role};
+use crate::engine::Engine;
+use crate::kv::fetch::Claim;
+use crate::kv::params::{self, Kept};
+use crate::kv::table::Offer;
+use crate::kv::{Arrived, Give, Payload, Refusal, Transfer};
+use crate::sched::{Prompt, Ticket};
+use crate::text::model::{State, Weights};
+use crate::text::tokenizer::Token;
+
+mod output;
+mod sampling;
+
+use output::Output;
+pub(crate) use output::{Finish, Step, TokenLogprob};
+pub(crate) use sampling::Sampling;
+
+/// What the sequences of one request have in common.
+pub(crate) struct Job {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) weights: Weights,
+    /// The LoRA adapter, if one is used.
+    pub(crate) adapter: Option<String>,
+    /// Keeps prompts apart that must not share blocks.
+    pub(crate) salt: u64,
+    pub(crate) sampling: Sampling,
+    transfer: Transfer,
+    claim: tokio::sync::Mutex<Option<Claim>>,
+    arrived: OnceCell<Arrived>,
+    offers: Mutex<Vec<Offer>>,
+    pub(crate) at: Instant,
+}
+
+/// One sequence.
+pub(crate) struct Sequence {
+    job: Arc<Job>,
+    id: String,
+    prompt: Arc<[Token]>,
+    ticket: Option<Ticket>,
+    output: Output,
+    /// When the next token is there.
+    next_at: Instant,
+    times: Times,
+    pub(crate) cached: u32,
+    pub(crate) created: u32,
+}
+
+/// Moments of a sequence's life, and what it cost.
+#[derive(Debug, Clone)]
+pub(crate) struct Times {
+    pub(crate) arrived: Instant,
+    pub(crate) seated: Instant,
+    pub(crate) first: Instant,
+    pub(crate) prompt_tokens: u32,
+    pub(crate) cached: u32,
+    pub(crate) external: u32,
+}
+
+/// Why a sequence has no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("the KV blocks of the prompt did not arrive")]
+    Transfer(#[from] Refusal),
+}
+
+/// Brings the engine down when the sequence that waits for ever is given up.
+struct Bomb(Arc<Engine>);
+
+// === impl Job ===
+
+impl Job {
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        adapter: Option<String>,
+        salt: u64,
+        sampling: Sampling,
+        transfer: Transfer,
+    ) -> Arc<Self> {
+        let weights = Weights::of(engine.config.root(), adapter.as_deref());
+        let claim = match &transfer {
+            Transfer::Take(take) => Some(Claim::new(take.clone(), engine.tasks.clone())),
+            _ => None,
+        };
+        Arc::new(Self {
+            engine,
+            weights,
+            adapter,
+            salt,
+            sampling,
+            transfer,
+            claim: tokio::sync::Mutex::new(claim),
+            arrived: OnceCell::new(),
+            offers: Mutex::default(),
+            at: Instant::now(),
+        })
+    }
+
+    /// The answer is out: what was offered stays on offer.
+    pub(crate) fn delivered(&self) {
+        for offer in self.offers.lock().drain(..) {
+            offer.keep();
+        }
+    }
+
+    /// Tokens that the prefill engine had in its cache, where the request says so.
+    fn prefill_cached(&self) -> Option<u32> {
+        match &self.transfer {
+            Transfer::Take(take) => take.prefill_cached,
+            _ => None,
+        }
+    }
+
+    /// Gets the prompt from the prefill engine, once for all sequences.
+    async fn arrive(&self) -> Result<Arrived, Failure> {
+        let fetched = self.arrived.get_or_try_init(|| async {
+            let mut claim = self.claim.lock().await;
+            let fetched = match claim.as_mut() {
+                Some(claim) => claim.fetch(&self.engine.config).await,
+                None => Err(Refusal::Unknown),
+            };
+            let counters = &self.engine.counters;
+            match &fetched {
+                Ok(payload) => counters.kv(|kv| {
+                    kv.received += u64::from(payload.blocks);
+                    kv.transfers_in += 1;
+                }),
+                Err(refusal) => refusal.count(counters),
+            }
+            fetched
+        });
+        Ok(fetched.await?.clone())
+    }
+
+    async fn prefill(&self, tokens: u32, state: State) {
+        let config = &self.engine.config;
+        if config.prefill_tokens_per_second > 0.0 {
+            let seconds = f64::from(tokens) / config.prefill_tokens_per_second * self.jitter(state);
+            tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+        }
+    }
+
+    /// How much longer than usual something takes.
+    fn jitter(&self, state: State) -> f64 {
+        let jitter = self.engine.config.jitter.clamp(0.0, 1.0);
+        1.0 + jitter * (state.number(6, 2001) as f64 / 1000.0 - 1.0)
+    }
+
+    fn token_time(&self, state: State) -> Duration {
+        let rate = self.engine.config.decode_tokens_per_second;
+        if rate > 0.0 {
+            Duration::from_secs_f64(self.jitter(state) / rate)
+        } else {
+            Duration::ZERO
+        }
+    }
+}
+
+// === impl Sequence ===
+
+impl Sequence {
+    /// Brings a prompt to its first token. `child` tells the answers of one prompt apart.
+    pub(crate) async fn begin(
+        job: &Arc<Job>,
+        id: String,
+        prompt: Arc<[Token]>,
+        child: u32,
+    ) -> Result<Self, Failure> {
+        let engine = &job.engine;
+        let config = &engine.config;
+        if !config.overhead.is_zero() {
+            tokio::time::sleep(config.overhead).await;
+        }
+        let taking = matches!(job.transfer, Transfer::Take(_));
+        let blocks = Arc::new(Prompt::new(&prompt, config.block_size, job.salt, !taking));
+        let mut ticket = engine.scheduler.admit(blocks.clone()).await;
+        let seated = Instant::now();
+        let cached = ticket.cached;
+        let length = prompt.len() as u32;
+        let mut external = 0;
+        let state = match &job.transfer {
+            Transfer::Stuck { deadly } => {
+                ticket.set_loading(true);
+                let _bomb = deadly.then(|| Bomb(engine.clone()));
+                std::future::pending::<State>().await
+            }
+            Transfer::Fatal => {
+                engine.die();
+                std::future::pending::<State>().await
+            }
+            Transfer::Take(_) => {
+                ticket.set_loading(true);
+                let arrived = job.arrive().await?;
+                ticket.set_loading(false);
+                if !arrived.garbled {
+                    ticket.publish(&blocks);
+                }
+                external = length - cached;
+                arrived.state(&prompt)
+            }
+            Transfer::None | Transfer::Give(_) => {
+                let state = State::after(job.weights, &prompt);
+                external = from_store(job, &blocks, length, cached);
+                let alone = matches!(job.transfer, Transfer::None) && config.connector != Connector::Lmcache;
+                if alone && config.role == Role::Decode && child == 0 {
+                    engine.counters.recomputed();
+                }
+                job.prefill(length - cached - external, state).await;
+                state
+            }
+        };
+        let first = Instant::now();
+        let counters = &engine.counters;
+        counters
+            .prompt_tokens
+            .fetch_add(u64::from(length), Ordering::Relaxed);
+        counters
+            .cached_tokens
+            .fetch_add(u64::from(cached), Ordering::Relaxed);
+        let full = length / config.block_size.max(1) * config.block_size;
+        let created = if taking { 0 } else { full.saturating_sub(cached) };
+        let shown = if taking {
+            job.prefill_cached().unwrap_or(cached + external)
+        } else {
+            cached + external
+        };
+        let times = Times {
+            arrived: job.at,
+            seated,
+            first,
+            prompt_tokens: length,
+            cached,
+            external,
+        };
+        engine.metrics.first_token(&times);
+        Ok(Self {
+            output: Output::new(state, job.sampling.seed(child), &job.sampling, config.eos),
+            job: job.clone(),
+            id,
+            prompt,
+            ticket: Some(ticket),
+            next_at: first,
+            times,
+            cached: shown,
+            created,
+        })
+    }
+
+    /// Generates up to so many tokens and waits until the last of them is there.
+    pub(crate) async fn step(&mut self, most: usize) -> Result<Step, Failure> {
+        let mut step = Step::default();
+        while step.tokens.len() < most && step.finish.is_none() {
+            let (state, before) = (self.output.state(), self.output.len());
+            self.output.advance(&self.job.sampling, &mut step);
+            if before > 0 {
+                self.next_at += self.job.token_time(state);
+            }
+        }
+        if let Some(ticket) = &mut self.ticket {
+            ticket.grow(self.prompt.len() + self.output.len());
+        }
+        if self.next_at > Instant::now() {
+            tokio::time::sleep_until(self.next_at).await;
+        } else {
+            tokio::task::consume_budget().await;
+        }
+        self.job
+            .engine
+            .metrics
+            .tokens(step.tokens.len(), &self.times, self.output.len());
+        if let Some(finish) = &mut step.finish {
+            finish.params = self.end(finish).await?;
+        }
+        Ok(step)
+    }
+
+    pub(crate) fn generated(&self) -> u32 {
+        self.output.len() as u32
+    }
+
+    /// Ends the sequence: hands its prompt over, or frees its blocks.
+    async fn end(&mut self, finish: &Finish) -> Result<Option<Box<RawValue>>, Failure> {
+        let engine = self.job.engine.clone();
+        let generated = self.output.len();
+        engine
+            .counters
+            .generated_tokens
+            .fetch_add(generated as u64, Ordering::Relaxed);
+        engine
+            .metrics
+            .finished(&self.times, generated, finish.is_stop(), &self.job.sampling);
+        let Some(ticket) = self.ticket.take() else {
+            return Ok(None);
+        };
+        if let Some(store) = &engine.store {
+            store.put(&Prompt::new(
+                &self.prompt,
+                engine.config.block_size,
+                self.job.salt,
+                true,
+            ));
+        }
+        // A prompt whose answer ended by itself has nothing left to decode, and is not handed over.
+        let give = match &self.job.transfer {
+            Transfer::Give(give) if !finish.is_stop() => give,
+            _ => return Ok(None),
+        };
+        let ids = ticket.ids(self.prompt.len());
+        let payload = Payload::new(self.job.weights, &self.prompt, ids.len());
+        let key = match give {
+            Give::Answered => &self.id,
+            Give::Named(key) | Give::Met(key) => key,
+        };
+        let offer = engine
+            .table
+            .offer(key, payload, ids.clone(), ticket.into_blocks());
+        match give {
+            Give::Met(_) => {
+                if let Err(refusal) = engine
+                    .table
+                    .read(offer.key(), engine.config.transfer_timeout)
+                    .await
+                {
+                    refusal.count(&engine.counters);
+                    return Err(refusal.into());
+                }
+                Ok(None)
+            }
+            Give::Answered | Give::Named(_) => {
+                let (host, port) = &engine.side_channel;
+                let params = params::answer(
+                    engine.config.connector,
+                    &Kept {
+                        request_id: offer.key(),
+                        block_ids: &ids,
+                        prompt_tokens: self.times.prompt_tokens,
+                        cached_tokens: self.times.cached,
+                        last_token: self.output.last(),
+                        engine_id: &engine.engine_id,
+                        host,
+                        port: *port,
+                    },
+                );
+                self.job.offers.lock().push(offer);
+                Ok(params)
+            }
+        }
+    }
+}
+
+/// Tokens that the shared store has beyond the engine's own cache.
+fn from_store(job: &Job, blocks: &Prompt, length: u32, cached: u32) -> u32 {
+    let engine = &job.engine;
+    let Some(store) = &engine.store else { return 0 };
+    let size = engine.config.block_size.max(1);
+    let usable = length.saturating_sub(1) / size * size;
+    let stored = (store.hits(blocks) as u32 * size).min(usable);
+    if engine.config.role == Role::Decode && stored.max(cached) < usable {
+        engine.counters.recomputed();
+    }
+    stored.saturating_sub(cached)
+}
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        self.0.die();
+    }
+}

@@ -1,0 +1,6 @@
+//! Text: tokens, the chat template, and what the model says.
+
+pub(crate) mod model;
+pub(crate) mod template;
+pub(crate) mod tokenizer;
+mod words;

@@ -1,0 +1,169 @@
+//! How requests and engines end.
+
+use std::time::Duration;
+
+use kthena_sim::{Config, Connector, Engine, Phase, Role};
+use serde_json::json;
+use tokio::io::AsyncReadExt;
+use tokio::time::Instant;
+
+use crate::client::{
+    Answer, COMPLETIONS, SOON, begin, completion, exchange, for_prefill, get, post, raw, with,
+};
+
+fn slow() -> Config {
+    Config {
+        decode_tokens_per_second: 100.0,
+        ..Config::instant()
+    }
+}
+
+fn long_stream(to: std::net::SocketAddr) -> Vec<u8> {
+    let body = json!({ "max_tokens": 2000, "ignore_eos": true, "stream": true });
+    raw(
+        to,
+        "POST",
+        COMPLETIONS,
+        &[],
+        with(&completion("on and on"), body).to_string().as_bytes(),
+    )
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_is_noticed_at_once() {
+    let engine = Engine::start(slow()).await.unwrap();
+    let mut client = begin(engine.addr(), &long_stream(engine.addr())).await;
+    let mut some = [0; 1000];
+    assert!(client.read(&mut some).await.unwrap() > 0);
+    let left = Instant::now();
+    drop(client);
+    let stats = engine
+        .wait_for(SOON, |stats| stats.plain.aborted == 1)
+        .await
+        .unwrap();
+    assert!(left.elapsed() < Duration::from_millis(100));
+    assert_eq!((stats.aborts.len(), stats.aborts[0].phase), (1, Phase::Plain));
+    let stats = engine.wait_for(SOON, |stats| stats.running == 0).await.unwrap();
+    assert_eq!(stats.kv.used, 0);
+    let end = engine.requests(COMPLETIONS)[0].end.unwrap();
+    assert_eq!((end.status, end.complete), (Some(200), false));
+}
+
+#[tokio::test]
+async fn an_aborted_prefill_keeps_no_blocks() {
+    let config = Config {
+        prefill_tokens_per_second: 10.0,
+        ..Config::instant()
+    };
+    let p = Engine::start(config.paired(Role::Prefill, Connector::Nixl))
+        .await
+        .unwrap();
+    let body = for_prefill(&completion("the long story of a king and his horse")).to_string();
+    let client = begin(
+        p.addr(),
+        &raw(p.addr(), "POST", COMPLETIONS, &[], body.as_bytes()),
+    )
+    .await;
+    p.wait_for(SOON, |stats| stats.kv.used > 0).await.unwrap();
+    drop(client);
+    let stats = p
+        .wait_for(SOON, |stats| stats.prefill.aborted == 1)
+        .await
+        .unwrap();
+    assert_eq!((stats.kv.used, stats.kv.pinned), (0, 0));
+}
+
+#[tokio::test]
+async fn a_decode_given_up_in_the_queue_lets_the_prefill_engine_free_its_blocks() {
+    let p = Engine::start(Config::instant().paired(Role::Prefill, Connector::Nixl))
+        .await
+        .unwrap();
+    let config = Config {
+        max_num_seqs: 1,
+        ..slow()
+    };
+    let d = Engine::start(config.paired(Role::Decode, Connector::Nixl))
+        .await
+        .unwrap();
+    let _busy = begin(d.addr(), &long_stream(d.addr())).await;
+    d.wait_for(SOON, |stats| stats.running == 1).await.unwrap();
+    let body = completion("never read");
+    let params = post(p.addr(), COMPLETIONS, &for_prefill(&body)).await.json()["kv_transfer_params"].clone();
+    let body = with(&body, json!({ "kv_transfer_params": params })).to_string();
+    let waiting = begin(
+        d.addr(),
+        &raw(d.addr(), "POST", COMPLETIONS, &[], body.as_bytes()),
+    )
+    .await;
+    d.wait_for(SOON, |stats| stats.waiting == 1).await.unwrap();
+    assert_eq!(p.stats().kv.pinned, 1);
+    drop(waiting);
+    let stats = p.wait_for(SOON, |stats| stats.kv.pinned == 0).await.unwrap();
+    assert_eq!(
+        (stats.kv.released_unread, stats.kv.handed_over, stats.kv.leaked),
+        (1, 0, 0)
+    );
+}
+
+#[tokio::test]
+async fn termination_finishes_what_runs_and_takes_nothing_new() {
+    let engine = Engine::start(slow()).await.unwrap();
+    let address = engine.addr();
+    let request = raw(
+        address,
+        "POST",
+        COMPLETIONS,
+        &[],
+        completion("finish me").to_string().as_bytes(),
+    );
+    let running = tokio::spawn(async move { exchange(address, &request).await.unwrap() });
+    engine.wait_for(SOON, |stats| stats.running == 1).await.unwrap();
+    engine.terminate(SOON).await;
+    let answer = Answer::parse(&running.await.unwrap()).unwrap();
+    assert_eq!((answer.status, answer.complete), (200, true));
+    assert!(exchange(address, b"").await.is_err());
+}
+
+#[tokio::test]
+async fn what_outlasts_the_grace_period_is_cut() {
+    let engine = Engine::start(slow()).await.unwrap();
+    let mut client = begin(engine.addr(), &long_stream(engine.addr())).await;
+    engine.wait_for(SOON, |stats| stats.running == 1).await.unwrap();
+    engine.terminate(Duration::from_millis(50)).await;
+    let mut rest = Vec::new();
+    drop(client.read_to_end(&mut rest).await);
+    assert!(!Answer::parse(&rest).unwrap().complete);
+    assert_eq!(engine.stats().plain.aborted, 1);
+}
+
+#[tokio::test]
+async fn killing_resets_every_connection() {
+    let engine = Engine::start(slow()).await.unwrap();
+    let mut client = begin(engine.addr(), &long_stream(engine.addr())).await;
+    engine.wait_for(SOON, |stats| stats.running == 1).await.unwrap();
+    engine.kill().await;
+    let mut rest = Vec::new();
+    let error = client.read_to_end(&mut rest).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
+async fn connections_are_kept_and_idle_ones_closed() {
+    let config = Config {
+        keep_alive: Duration::from_millis(100),
+        ..Config::instant()
+    };
+    let engine = Engine::start(config).await.unwrap();
+    let request = format!("GET /health HTTP/1.1\r\nHost: {}\r\n\r\n", engine.addr());
+    // Two requests at once, then silence: two answers, then the end.
+    let answers = exchange(engine.addr(), format!("{request}{request}").as_bytes())
+        .await
+        .unwrap();
+    let text = String::from_utf8(answers).unwrap();
+    assert_eq!(text.matches("HTTP/1.1 200 OK").count(), 2);
+    assert!(!text.contains("connection: close"));
+    assert_eq!(
+        get(engine.addr(), "/health").await.header("connection"),
+        Some("close")
+    );
+}

@@ -1,0 +1,6 @@
+//! Engines over real sockets.
+
+mod client;
+mod lifecycle;
+mod nixl;
+mod plain;
