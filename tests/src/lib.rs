@@ -32,7 +32,8 @@
 //!
 //! Everything a test starts ends with the test process, however that ends; see [`process`].
 
-// pub mod clients;
+pub mod cache;
+pub mod clients;
 pub mod prerequisite;
 pub mod setting;
 pub mod stopwatch;

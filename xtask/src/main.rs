@@ -1,17 +1,36 @@
-//! Code generation, checks and tests.
+//! Code generation, checks and tests: `cargo xtask --help`.
 
+mod check;
+mod cluster;
 mod codegen;
+mod real_engines;
+mod step;
+mod test;
+mod tools;
 
 use clap::Parser;
 
 #[derive(Debug, Parser)]
 enum Args {
+    /// Check formatting, lints, documentation, features, dependencies and generated files; run nothing.
+    Check,
     /// Generate what is generated: the CRDs, and with --openapi the embedded types of Kubernetes.
     Codegen(codegen::Args),
+    /// A control plane for manual use.
+    #[command(subcommand)]
+    Cluster(cluster::Args),
+    /// Check everything, install what the tests need, and run them all, except those with real engines.
+    Test(test::Args),
+    /// Build the Go programs that the tests use, and say where they are.
+    Tools(tools::Args),
 }
 
 fn main() -> anyhow::Result<()> {
     match Args::parse() {
+        Args::Check => check::run(),
+        Args::Cluster(args) => cluster::run(&args),
         Args::Codegen(args) => codegen::run(&args),
+        Args::Test(args) => test::run(&args),
+        Args::Tools(args) => tools::run(&args),
     }
 }

@@ -1,16 +1,15 @@
 //! Building one tool into the cache: locked, and visible only when complete.
 
 use std::{
-    fs::{self, File},
+    fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
 use anyhow::{Context, Result, ensure};
-use xxhash_rust::xxh3::Xxh3;
 
 use super::{Ensured, Product, Tool};
-use crate::{prerequisite, setting};
+use crate::{cache, prerequisite, setting};
 
 /// How programs are built; part of the cache key, so a change here builds all anew.
 const FLAGS: &[&str] = &["-trimpath", "-buildvcs=false"];
@@ -18,7 +17,7 @@ const FLAGS: &[&str] = &["-trimpath", "-buildvcs=false"];
 pub(super) fn ensure(tool: &Tool) -> Result<Ensured> {
     let dir = product_dir(tool.product)?;
     let path = dir.join(tool.name);
-    let freshly_built = make(&path, |unfinished| {
+    let freshly_built = cache::make(&path, |unfinished| {
         eprintln!("building {} (once; {})", tool.name, dir.display());
         let output = go(tool.product)?
             .arg("build")
@@ -45,7 +44,7 @@ pub(super) fn ensure(tool: &Tool) -> Result<Ensured> {
 /// A folder that the product's module ships, copied into the cache.
 pub(super) fn asset(product: &Product, name: &str) -> Result<PathBuf> {
     let path = product_dir(product)?.join(name);
-    make(&path, |unfinished| {
+    cache::make(&path, |unfinished| {
         let module = module_dir(product)?;
         for (from, _) in product.assets.iter().filter(|(_, to)| *to == name) {
             copy_tree(&module.join(from), unfinished)
@@ -57,45 +56,6 @@ pub(super) fn asset(product: &Product, name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Makes `path` unless it is there: one process at a time, under another name until it is complete.
-fn make(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<bool> {
-    if path.exists() {
-        return Ok(false);
-    }
-    let dir = path.parent().expect("a path inside the cache has a parent");
-    let name = path
-        .file_name()
-        .and_then(|name| name.to_str())
-        .expect("names of tools and assets are text");
-    fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
-    let lock_path = dir.join(format!(".{name}.lock"));
-    let lock = File::create(&lock_path).with_context(|| format!("opening {}", lock_path.display()))?;
-    lock.lock()
-        .with_context(|| format!("locking {}", lock_path.display()))?;
-    if path.exists() {
-        return Ok(false);
-    }
-    let unfinished = dir.join(format!(".{name}.unfinished"));
-    remove(&unfinished)?; // left by a builder that was killed
-    fill(&unfinished)?;
-    fs::rename(&unfinished, path).with_context(|| format!("putting {} in place", path.display()))?;
-    Ok(true)
-}
-
-fn remove(path: &Path) -> Result<()> {
-    let result = if path.is_dir() {
-        fs::remove_dir_all(path)
-    } else {
-        fs::remove_file(path)
-    };
-    match result {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("removing {}", path.display()))
-        }
-        _ => Ok(()),
-    }
-}
-
 fn module_source(product: &Product) -> PathBuf {
     setting::checkout().join("tests/tools").join(product.name)
 }
@@ -103,22 +63,13 @@ fn module_source(product: &Product) -> PathBuf {
 /// `tools/<product>-<hash>` in the cache.
 fn product_dir(product: &Product) -> Result<PathBuf> {
     let source = module_source(product);
-    let mut hash = Xxh3::new();
-    for file in ["go.mod", "go.sum"] {
+    let read = |file: &str| {
         let path = source.join(file);
-        let text = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-        hash.update(&text.len().to_le_bytes());
-        hash.update(&text);
-    }
-    for flag in FLAGS {
-        hash.update(flag.as_bytes());
-    }
-    hash.update(linker_flags(product).as_bytes());
-    for (from, to) in product.assets {
-        hash.update(from.as_bytes());
-        hash.update(to.as_bytes());
-    }
-    Ok(setting::cache_dir()?.join(format!("tools/{}-{:016x}", product.name, hash.digest())))
+        fs::read(&path).with_context(|| format!("reading {}", path.display()))
+    };
+    let recipe = format!("{FLAGS:?} {} {:?}", linker_flags(product), product.assets);
+    let key = cache::key(&[&read("go.mod")?, &read("go.sum")?, recipe.as_bytes()]);
+    Ok(cache::dir()?.join(format!("tools/{}-{key}", product.name)))
 }
 
 /// Without symbol tables: they would be half of the size.
@@ -182,30 +133,6 @@ fn copy_tree(from: &Path, to: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_is_there_is_not_made_again() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("thing");
-        let write = |text: &'static str| move |to: &Path| Ok(fs::write(to, text)?);
-        assert!(make(&path, write("first")).unwrap());
-        assert!(!make(&path, write("second")).unwrap());
-        assert_eq!(fs::read_to_string(&path).unwrap(), "first");
-    }
-
-    #[test]
-    fn a_failed_build_leaves_nothing_that_looks_complete() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("thing");
-        make(&path, |to| {
-            fs::write(to, "half")?;
-            anyhow::bail!("out of space")
-        })
-        .unwrap_err();
-        assert!(!path.exists());
-        assert!(make(&path, |to| Ok(fs::write(to, "whole")?)).unwrap());
-        assert_eq!(fs::read_to_string(&path).unwrap(), "whole");
-    }
 
     #[test]
     fn every_tool_belongs_to_a_committed_module() {
