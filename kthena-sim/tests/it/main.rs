@@ -4,3 +4,4 @@ mod client;
 mod lifecycle;
 mod nixl;
 mod plain;
+mod recorded;
