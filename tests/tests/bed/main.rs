@@ -1,4 +1,6 @@
 //! Tests of the test bed itself.
 
+mod clients;
 mod cluster;
+mod controllers;
 mod kubelet;
