@@ -20,9 +20,14 @@ mod completions;
 mod error;
 mod fields;
 mod logprobs;
+mod lora;
+mod messages;
 mod models;
+mod pooling;
+mod responses;
 mod route;
 mod run;
+mod tokens;
 mod usage;
 
 pub(crate) use error::{ApiError, Trouble};
@@ -99,7 +104,7 @@ async fn dispatch(engine: &Arc<Engine>, request: &Request, out: &mut Responder<'
         if out.intercept().await? {
             return Ok(());
         }
-        return out.reply(route.answer(engine, request, body.as_ref())).await;
+        return out.reply(route.answer(engine, request, members)).await;
     }
     infer(engine, request, route, members, phase, out).await
 }

@@ -94,14 +94,24 @@ impl ApiError {
         Self::internal("EngineCore encountered an issue. See stack trace (above) for the root cause.")
     }
 
+    pub(crate) fn scale_out() -> Self {
+        let message = "Scale-out endpoints are disabled. Restart vllm serve with --enable-scale-out to enable them.";
+        Self::new(403, "PermissionDeniedError", message)
+    }
+
+    /// The error as a whole answer.
+    pub(crate) fn reply(&self) -> Reply {
+        let reply = Reply::json(self.status, &Envelope { error: ordered(self) });
+        match self.refused {
+            Some(refused) => reply.header("x-kthena-sim-refused", refused.as_str()),
+            None => reply,
+        }
+    }
+
     /// Sends the error: as a whole answer, or into a stream that has begun.
     pub(crate) async fn send(&self, out: &mut Responder<'_>) -> Result<(), Cut> {
         if out.status().is_none() {
-            let mut reply = Reply::json(self.status, &Envelope { error: ordered(self) });
-            if let Some(refused) = self.refused {
-                reply = reply.header("x-kthena-sim-refused", refused.as_str());
-            }
-            return out.reply(reply).await;
+            return out.reply(self.reply()).await;
         }
         let body = serde_json::to_string(&Envelope { error: ordered(self) }).unwrap_or_default();
         out.event(format!("data: {body}\n\n").as_bytes()).await?;

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::{Call, Trouble, chat, completions, detail, models};
+use super::fields::Fields;
+use super::{ApiError, Call, Trouble, chat, common, completions, detail, lora, messages, models, pooling, responses, tokens};
 use crate::config::{Config, Kind, Task};
 use crate::engine::Engine;
 use crate::http::request::Request;
 use crate::http::respond::{Reply, Responder};
+use crate::metrics;
 
 /// An endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,8 +20,20 @@ pub(crate) enum Route {
     Load,
     KvEventSources,
     Models,
+    Metrics,
+    Tokenize,
+    Detokenize,
+    CountTokens,
+    LoadLora,
+    UnloadLora,
+    ScaleOut,
     Completions,
     Chat,
+    Responses,
+    Messages,
+    Embeddings,
+    Score,
+    Rerank,
 }
 
 /// A row of the table: method, path, endpoint, and what the model must be for.
@@ -33,13 +47,23 @@ const VLLM: &[Row] = &[
     ("GET", "/load", Route::Load, None),
     ("GET", "/kv_event_sources", Route::KvEventSources, None),
     ("GET", "/v1/models", Route::Models, None),
-    (
-        "POST",
-        "/v1/completions",
-        Route::Completions,
-        Some(Task::Generate),
-    ),
+    ("GET", "/metrics", Route::Metrics, None),
+    ("POST", "/tokenize", Route::Tokenize, None),
+    ("POST", "/detokenize", Route::Detokenize, None),
+    ("POST", "/v1/load_lora_adapter", Route::LoadLora, None),
+    ("POST", "/v1/unload_lora_adapter", Route::UnloadLora, None),
+    ("POST", "/inference/v1/generate", Route::ScaleOut, Some(Task::Generate)),
+    ("POST", "/v1/completions", Route::Completions, Some(Task::Generate)),
     ("POST", "/v1/chat/completions", Route::Chat, Some(Task::Generate)),
+    ("POST", "/v1/responses", Route::Responses, Some(Task::Generate)),
+    ("POST", "/v1/messages", Route::Messages, Some(Task::Generate)),
+    ("POST", "/v1/messages/count_tokens", Route::CountTokens, Some(Task::Generate)),
+    ("POST", "/v1/embeddings", Route::Embeddings, Some(Task::Embed)),
+    ("POST", "/score", Route::Score, Some(Task::Score)),
+    ("POST", "/v1/score", Route::Score, Some(Task::Score)),
+    ("POST", "/rerank", Route::Rerank, Some(Task::Score)),
+    ("POST", "/v1/rerank", Route::Rerank, Some(Task::Score)),
+    ("POST", "/v2/rerank", Route::Rerank, Some(Task::Score)),
 ];
 
 impl Route {
@@ -64,23 +88,43 @@ impl Route {
 
     /// Whether the body is JSON.
     pub(crate) fn takes_json(self) -> bool {
-        self.is_inference()
+        !matches!(self, Self::Health | Self::Version | Self::Load | Self::KvEventSources | Self::Models | Self::Metrics)
     }
 
     /// Whether the engine computes something.
     pub(crate) fn is_inference(self) -> bool {
-        matches!(self, Self::Completions | Self::Chat)
+        matches!(
+            self,
+            Self::Completions
+                | Self::Chat
+                | Self::Responses
+                | Self::Messages
+                | Self::Embeddings
+                | Self::Score
+                | Self::Rerank
+        )
     }
 
     /// Answers what needs no computing.
-    pub(crate) fn answer(self, engine: &Arc<Engine>, _request: &Request, _body: Option<&Value>) -> Reply {
+    pub(crate) fn answer(self, engine: &Arc<Engine>, request: &Request, body: Option<&Map<String, Value>>) -> Reply {
+        let with_body = |answer: &dyn Fn(Fields<'_>) -> Result<Reply, ApiError>| {
+            let answered = common::check(engine, request, body).and_then(|body| answer(Fields(body)));
+            answered.unwrap_or_else(|error| error.reply())
+        };
         match self {
             Self::Health => Reply::empty(if engine.is_dead() { 503 } else { 200 }),
             Self::Version => Reply::json(200, &json!({ "version": engine.config.engine_version })),
             Self::Load => Reply::json(200, &json!({ "server_load": engine.stats().running })),
             Self::KvEventSources => Reply::json(200, &json!({})),
             Self::Models => models::list(engine),
-            Self::Completions | Self::Chat => detail(404, "Not Found"),
+            Self::Metrics => metrics::page(engine),
+            Self::Tokenize => with_body(&|fields| tokens::tokenize(engine, fields)),
+            Self::Detokenize => with_body(&tokens::detokenize),
+            Self::CountTokens => with_body(&messages::count),
+            Self::LoadLora => with_body(&|fields| lora::load(engine, fields)),
+            Self::UnloadLora => with_body(&|fields| lora::unload(engine, fields)),
+            Self::ScaleOut => ApiError::scale_out().reply(),
+            _ => detail(404, "Not Found"),
         }
     }
 
@@ -89,7 +133,12 @@ impl Route {
         match self {
             Self::Completions => completions::run(call, out).await,
             Self::Chat => chat::run(call, out).await,
-            _ => Ok(()),
+            Self::Responses => responses::run(call, out).await,
+            Self::Messages => messages::run(call, out).await,
+            Self::Embeddings => pooling::embeddings(call, out).await,
+            Self::Score => pooling::score(call, out).await,
+            Self::Rerank => pooling::rerank(call, out).await,
+            _ => Ok(out.reply(detail(404, "Not Found")).await?),
         }
     }
 }
