@@ -17,7 +17,7 @@ use crate::kv::serve::SideChannel;
 use crate::kv::store::Store;
 use crate::kv::table::Table;
 use crate::metrics::Metrics;
-use crate::models::Models;
+use crate::models::{Adapters, Models};
 use crate::record::Recorder;
 use crate::sched::Scheduler;
 use crate::sim_api::Admin;
@@ -59,6 +59,7 @@ pub struct Engine {
     pub(crate) table: Arc<Table>,
     pub(crate) store: Option<Arc<Store>>,
     pub(crate) models: Mutex<Models>,
+    pub(crate) adapters: Arc<Adapters>,
     pub(crate) faults: Arc<Faults>,
     pub(crate) recorder: Recorder,
     /// Host and port that hand-over parameters name.
@@ -168,6 +169,7 @@ impl Engine {
             table: Table::new(counters.clone(), config.lease),
             store: (config.connector == Connector::Lmcache).then(|| Store::named(&config.store)),
             models: Mutex::new(Models::new(&config)),
+            adapters: Arc::default(),
             faults: Arc::default(),
             recorder: Recorder::new(config.record),
             side_channel: (host, side.map_or(0, |address| address.port())),

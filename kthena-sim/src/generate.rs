@@ -15,6 +15,7 @@ use crate::kv::fetch::Claim;
 use crate::kv::params::{self, Kept};
 use crate::kv::table::Offer;
 use crate::kv::{Arrived, Give, Payload, Refusal, Transfer};
+use crate::models::Use;
 use crate::sched::{Prompt, Ticket};
 use crate::text::model::{State, Weights};
 use crate::text::tokenizer::Token;
@@ -51,7 +52,10 @@ pub(crate) struct Sequence {
     output: Output,
     /// When the next token is there.
     next_at: Instant,
+    /// When the last token came.
+    last_at: Instant,
     times: Times,
+    adapter: Option<Use>,
     pub(crate) cached: u32,
     pub(crate) created: u32,
 }
@@ -65,6 +69,7 @@ pub(crate) struct Times {
     pub(crate) prompt_tokens: u32,
     pub(crate) cached: u32,
     pub(crate) external: u32,
+    pub(crate) generated: u32,
 }
 
 /// Why a sequence has no answer.
@@ -124,6 +129,7 @@ impl Job {
     /// Gets the prompt from the prefill engine, once for all sequences.
     async fn arrive(&self) -> Result<Arrived, Failure> {
         let fetched = self.arrived.get_or_try_init(|| async {
+            let begun = Instant::now();
             let mut claim = self.claim.lock().await;
             let fetched = match claim.as_mut() {
                 Some(claim) => claim.fetch(&self.engine.config).await,
@@ -131,10 +137,15 @@ impl Job {
             };
             let counters = &self.engine.counters;
             match &fetched {
-                Ok(payload) => counters.kv(|kv| {
-                    kv.received += u64::from(payload.blocks);
-                    kv.transfers_in += 1;
-                }),
+                Ok(payload) => {
+                    counters.kv(|kv| {
+                        kv.received += u64::from(payload.blocks);
+                        kv.transfers_in += 1;
+                    });
+                    self.engine
+                        .metrics
+                        .transferred(payload.len(), payload.blocks, begun.elapsed());
+                }
                 Err(refusal) => refusal.count(counters),
             }
             fetched
@@ -183,7 +194,11 @@ impl Sequence {
         }
         let taking = matches!(job.transfer, Transfer::Take(_));
         let blocks = Arc::new(Prompt::new(&prompt, config.block_size, job.salt, !taking));
+        let mut adapter = job.adapter.as_deref().map(|name| engine.adapters.wait(name));
         let mut ticket = engine.scheduler.admit(blocks.clone()).await;
+        if let Some(adapter) = &mut adapter {
+            adapter.run();
+        }
         let seated = Instant::now();
         let cached = ticket.cached;
         let length = prompt.len() as u32;
@@ -241,6 +256,7 @@ impl Sequence {
             prompt_tokens: length,
             cached,
             external,
+            generated: 0,
         };
         engine.metrics.first_token(&times);
         Ok(Self {
@@ -250,6 +266,8 @@ impl Sequence {
             prompt,
             ticket: Some(ticket),
             next_at: first,
+            last_at: first,
+            adapter,
             times,
             cached: shown,
             created,
@@ -274,10 +292,13 @@ impl Sequence {
         } else {
             tokio::task::consume_budget().await;
         }
+        let now = Instant::now();
+        let after_first = step.tokens.len().min(self.output.len().saturating_sub(1));
         self.job
             .engine
             .metrics
-            .tokens(step.tokens.len(), &self.times, self.output.len());
+            .tokens(after_first as u64, now - self.last_at);
+        self.last_at = now;
         if let Some(finish) = &mut step.finish {
             finish.params = self.end(finish).await?;
         }
@@ -291,14 +312,15 @@ impl Sequence {
     /// Ends the sequence: hands its prompt over, or frees its blocks.
     async fn end(&mut self, finish: &Finish) -> Result<Option<Box<RawValue>>, Failure> {
         let engine = self.job.engine.clone();
-        let generated = self.output.len();
+        self.times.generated = self.output.len() as u32;
         engine
             .counters
             .generated_tokens
-            .fetch_add(generated as u64, Ordering::Relaxed);
+            .fetch_add(u64::from(self.times.generated), Ordering::Relaxed);
         engine
             .metrics
-            .finished(&self.times, generated, finish.is_stop(), &self.job.sampling);
+            .finished(&self.times, self.last_at, finish.is_stop(), &self.job.sampling);
+        self.adapter = None;
         let Some(ticket) = self.ticket.take() else {
             return Ok(None);
         };

@@ -106,6 +106,11 @@ impl Payload {
         }
     }
 
+    /// Tokens of the prompt.
+    pub(crate) fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
     /// What a decode engine knows after it has read these blocks for its prompt. It computes the last token
     /// itself, whatever was handed over.
     pub(crate) fn state(&self, prompt: &[Token]) -> State {

@@ -1,5 +1,10 @@
 //! The models an engine serves: the base model, its aliases, and LoRA adapters that come and go.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
 use crate::config::Config;
 use crate::http::date;
 
@@ -26,6 +31,88 @@ pub(crate) struct Served {
     /// The name that answers carry.
     pub(crate) name: String,
     pub(crate) adapter: Option<String>,
+}
+
+/// The adapters that sequences use, and those that sequences wait for.
+#[derive(Debug, Default)]
+pub(crate) struct Adapters {
+    inner: Mutex<InUse>,
+}
+
+/// A sequence's use of an adapter.
+pub(crate) struct Use {
+    adapters: Arc<Adapters>,
+    name: String,
+    running: bool,
+}
+
+#[derive(Debug, Default)]
+struct InUse {
+    running: BTreeMap<String, usize>,
+    waiting: BTreeMap<String, usize>,
+    /// Sets that were seen, with the time they were seen last.
+    seen: Vec<(String, String, f64)>,
+}
+
+impl Adapters {
+    /// Notes that a sequence waits for an adapter.
+    pub(crate) fn wait(self: &Arc<Self>, name: &str) -> Use {
+        *self.inner.lock().waiting.entry(name.to_owned()).or_default() += 1;
+        Use {
+            adapters: self.clone(),
+            name: name.to_owned(),
+            running: false,
+        }
+    }
+
+    /// All sets of running and waiting adapters that were ever looked at, the present one with this time.
+    pub(crate) fn seen(&self, now: f64) -> Vec<(String, String, f64)> {
+        let mut inner = self.inner.lock();
+        let names = |map: &BTreeMap<String, usize>| map.keys().cloned().collect::<Vec<_>>().join(",");
+        let (running, waiting) = (names(&inner.running), names(&inner.waiting));
+        match inner
+            .seen
+            .iter_mut()
+            .find(|(r, w, _)| *r == running && *w == waiting)
+        {
+            Some((_, _, at)) => *at = now,
+            None => inner.seen.push((running, waiting, now)),
+        }
+        inner.seen.clone()
+    }
+}
+
+impl Use {
+    /// The sequence has its seat.
+    pub(crate) fn run(&mut self) {
+        if !self.running {
+            self.running = true;
+            let mut inner = self.adapters.inner.lock();
+            less(&mut inner.waiting, &self.name);
+            *inner.running.entry(self.name.clone()).or_default() += 1;
+        }
+    }
+}
+
+impl Drop for Use {
+    fn drop(&mut self) {
+        let mut inner = self.adapters.inner.lock();
+        let map = if self.running {
+            &mut inner.running
+        } else {
+            &mut inner.waiting
+        };
+        less(map, &self.name);
+    }
+}
+
+fn less(map: &mut BTreeMap<String, usize>, name: &str) {
+    if let Some(count) = map.get_mut(name) {
+        *count -= 1;
+        if *count == 0 {
+            map.remove(name);
+        }
+    }
 }
 
 impl Models {

@@ -95,7 +95,8 @@ impl ApiError {
     }
 
     pub(crate) fn scale_out() -> Self {
-        let message = "Scale-out endpoints are disabled. Restart vllm serve with --enable-scale-out to enable them.";
+        let message =
+            "Scale-out endpoints are disabled. Restart vllm serve with --enable-scale-out to enable them.";
         Self::new(403, "PermissionDeniedError", message)
     }
 

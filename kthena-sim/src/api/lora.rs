@@ -24,7 +24,9 @@ pub(crate) fn load(engine: &Engine, fields: Fields<'_>) -> Result<Reply, ApiErro
         );
         return Err(ApiError::new(400, "InvalidUserInput", message));
     }
-    Ok(done(format!("Success: LoRA adapter '{name}' added successfully.")))
+    Ok(done(format!(
+        "Success: LoRA adapter '{name}' added successfully."
+    )))
 }
 
 /// `POST /v1/unload_lora_adapter`.
@@ -37,9 +39,16 @@ pub(crate) fn unload(engine: &Engine, fields: Fields<'_>) -> Result<Reply, ApiEr
         let message = format!("The lora adapter '{name}' cannot be found.");
         return Err(ApiError::new(404, "NotFoundError", message));
     }
-    Ok(done(format!("Success: LoRA adapter '{name}' removed successfully.")))
+    Ok(done(format!(
+        "Success: LoRA adapter '{name}' removed successfully."
+    )))
 }
 
 fn done(text: String) -> Reply {
-    Reply { status: 200, content_type: None, headers: Vec::new(), body: text.into_bytes() }
+    Reply {
+        status: 200,
+        content_type: None,
+        headers: Vec::new(),
+        body: text.into_bytes(),
+    }
 }

@@ -67,8 +67,14 @@ struct Event<'a> {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Delta<'a> {
-    Text { r#type: &'static str, text: &'a str },
-    End { stop_reason: &'static str, stop_sequence: Option<&'a str> },
+    Text {
+        r#type: &'static str,
+        text: &'a str,
+    },
+    End {
+        stop_reason: &'static str,
+        stop_sequence: Option<&'a str>,
+    },
 }
 
 /// One request, ready to run.
@@ -81,7 +87,10 @@ struct Conversation {
 
 /// `POST /v1/messages/count_tokens`.
 pub(crate) fn count(fields: Fields<'_>) -> Result<Reply, ApiError> {
-    Ok(Reply::json(200, &json!({ "input_tokens": prompt(fields)?.len() })))
+    Ok(Reply::json(
+        200,
+        &json!({ "input_tokens": prompt(fields)?.len() }),
+    ))
 }
 
 pub(crate) async fn run(call: &Call<'_>, out: &mut Responder<'_>) -> Result<(), Trouble> {
@@ -109,12 +118,20 @@ pub(crate) async fn run(call: &Call<'_>, out: &mut Responder<'_>) -> Result<(), 
 
 impl Conversation {
     fn items(&self, most: usize) -> run::Items {
-        run::start(&self.job, &self.id, std::slice::from_ref(&self.prompt), Naming::Plain, most)
+        run::start(
+            &self.job,
+            &self.id,
+            std::slice::from_ref(&self.prompt),
+            Naming::Plain,
+            most,
+        )
     }
 
     async fn whole(&self, out: &mut Responder<'_>) -> Result<(), Trouble> {
         let mut items = run::collect(self.items(usize::MAX), 1).await?;
-        let Some(mut item) = items.pop() else { return Ok(()) };
+        let Some(mut item) = items.pop() else {
+            return Ok(());
+        };
         let mut finish = item.step.finish.take();
         let kv_transfer_params = finish.as_mut().and_then(|finish| finish.params.take());
         let (reason, sequence) = ending(finish.as_ref());
@@ -122,7 +139,10 @@ impl Conversation {
             id: &self.id,
             r#type: "message",
             role: "assistant",
-            content: vec![Block { r#type: "text", text: &item.step.text }],
+            content: vec![Block {
+                r#type: "text",
+                text: &item.step.text,
+            }],
             model: &self.model,
             stop_reason: Some(Some(reason)),
             stop_sequence: sequence.map(Some),
@@ -145,23 +165,49 @@ impl Conversation {
                 self.open(out).await?;
             }
             if !item.step.text.is_empty() {
-                let delta = Delta::Text { r#type: "text_delta", text: &item.step.text };
-                let event = Event { r#type: "content_block_delta", delta: Some(delta), index: Some(0), ..Event::default() };
+                let delta = Delta::Text {
+                    r#type: "text_delta",
+                    text: &item.step.text,
+                };
+                let event = Event {
+                    r#type: "content_block_delta",
+                    delta: Some(delta),
+                    index: Some(0),
+                    ..Event::default()
+                };
                 send(out, &event).await?;
             }
             if let Some(finish) = &item.step.finish {
                 let (stop_reason, stop_sequence) = ending(Some(finish));
-                send(out, &Event { r#type: "content_block_stop", index: Some(0), ..Event::default() }).await?;
+                send(
+                    out,
+                    &Event {
+                        r#type: "content_block_stop",
+                        index: Some(0),
+                        ..Event::default()
+                    },
+                )
+                .await?;
                 let event = Event {
                     r#type: "message_delta",
-                    delta: Some(Delta::End { stop_reason, stop_sequence }),
+                    delta: Some(Delta::End {
+                        stop_reason,
+                        stop_sequence,
+                    }),
                     usage: Some(self.usage(item.generated, item.cached, item.created)),
                     ..Event::default()
                 };
                 send(out, &event).await?;
             }
         }
-        send(out, &Event { r#type: "message_stop", ..Event::default() }).await?;
+        send(
+            out,
+            &Event {
+                r#type: "message_stop",
+                ..Event::default()
+            },
+        )
+        .await?;
         out.finish().await?;
         self.job.delivered();
         Ok(())
@@ -176,12 +222,31 @@ impl Conversation {
             model: &self.model,
             stop_reason: Some(None),
             stop_sequence: Some(None),
-            usage: Usage { input_tokens: self.prompt.len(), ..Usage::default() },
+            usage: Usage {
+                input_tokens: self.prompt.len(),
+                ..Usage::default()
+            },
             kv_transfer_params: None,
         };
-        send(out, &Event { r#type: "message_start", message: Some(message), ..Event::default() }).await?;
-        let block = Block { r#type: "text", text: "" };
-        let event = Event { r#type: "content_block_start", content_block: Some(block), index: Some(0), ..Event::default() };
+        send(
+            out,
+            &Event {
+                r#type: "message_start",
+                message: Some(message),
+                ..Event::default()
+            },
+        )
+        .await?;
+        let block = Block {
+            r#type: "text",
+            text: "",
+        };
+        let event = Event {
+            r#type: "content_block_start",
+            content_block: Some(block),
+            index: Some(0),
+            ..Event::default()
+        };
         send(out, &event).await
     }
 
@@ -216,10 +281,14 @@ fn ending(finish: Option<&Finish>) -> (&'static str, Option<&str>) {
 fn prompt(fields: Fields<'_>) -> Result<Vec<Token>, ApiError> {
     fields.required("messages")?;
     let messages = fields.array("messages")?.unwrap_or_default();
-    let Some(system) = fields.get("system") else { return Ok(template::chat(messages, true)) };
+    let Some(system) = fields.get("system") else {
+        return Ok(template::chat(messages, true));
+    };
     let mut first = Map::new();
     first.insert("role".into(), "system".into());
     first.insert("content".into(), system.clone());
-    let all: Vec<Value> = std::iter::once(Value::Object(first)).chain(messages.iter().cloned()).collect();
+    let all: Vec<Value> = std::iter::once(Value::Object(first))
+        .chain(messages.iter().cloned())
+        .collect();
     Ok(template::chat(&all, true))
 }

@@ -89,14 +89,25 @@ pub(crate) async fn embeddings(call: &Call<'_>, out: &mut Responder<'_>) -> Resu
     let input = fields.required("input")?;
     let inputs = inputs(input)?;
     let tokens = total(call, &inputs)?;
-    let dimensions = fields.integer("dimensions")?.and_then(|n| usize::try_from(n).ok()).unwrap_or(DIMENSIONS);
+    let dimensions = fields
+        .integer("dimensions")?
+        .and_then(|n| usize::try_from(n).ok())
+        .unwrap_or(DIMENSIONS);
     let base64 = fields.text("encoding_format")? == Some("base64");
     compute(call, tokens).await;
     let weights = Weights::of(call.engine.config.root(), served.adapter.as_deref());
     let data = inputs.iter().enumerate().map(|(index, tokens)| {
         let numbers = vector(State::after(weights, tokens), dimensions.clamp(1, 8192));
-        let embedding = if base64 { Numbers::Base64(to_base64(&numbers)) } else { Numbers::Floats(numbers) };
-        Embedding { index, object: "embedding", embedding }
+        let embedding = if base64 {
+            Numbers::Base64(to_base64(&numbers))
+        } else {
+            Numbers::Floats(numbers)
+        };
+        Embedding {
+            index,
+            object: "embedding",
+            embedding,
+        }
     });
     let list = List {
         id: format!("embd-{}", call.id),
@@ -113,14 +124,21 @@ pub(crate) async fn embeddings(call: &Call<'_>, out: &mut Responder<'_>) -> Resu
 pub(crate) async fn score(call: &Call<'_>, out: &mut Responder<'_>) -> Result<(), Trouble> {
     let fields = Fields(call.body);
     let served = common::model(call)?;
-    let (queries, documents) = (texts(fields, "text_1", "queries")?, texts(fields, "text_2", "documents")?);
+    let (queries, documents) = (
+        texts(fields, "text_1", "queries")?,
+        texts(fields, "text_2", "documents")?,
+    );
     let mut tokens = 0;
     let mut data = Vec::new();
     for (index, document) in documents.iter().enumerate() {
         let query = queries.get(index).or(queries.first()).map_or("", String::as_str);
         let pair = pair(query, document);
         tokens += pair.len();
-        data.push(Score { index, object: "score", score: relevance(call, &pair) });
+        data.push(Score {
+            index,
+            object: "score",
+            score: relevance(call, &pair),
+        });
     }
     compute(call, tokens).await;
     let list = List {
@@ -142,14 +160,24 @@ pub(crate) async fn rerank(call: &Call<'_>, out: &mut Responder<'_>) -> Result<(
     fields.required("documents")?;
     let query = fields.text("query")?.unwrap_or_default();
     let documents = fields.texts("documents")?;
-    let best = fields.integer("top_n")?.and_then(|n| usize::try_from(n).ok()).filter(|&n| n > 0);
+    let best = fields
+        .integer("top_n")?
+        .and_then(|n| usize::try_from(n).ok())
+        .filter(|&n| n > 0);
     let mut tokens = 0;
     let mut results: Vec<Ranked> = Vec::new();
     for (index, text) in documents.into_iter().enumerate() {
         let pair = pair(query, &text);
         tokens += pair.len();
         let relevance_score = relevance(call, &pair);
-        results.push(Ranked { index, document: Document { text, multi_modal: None }, relevance_score });
+        results.push(Ranked {
+            index,
+            document: Document {
+                text,
+                multi_modal: None,
+            },
+            relevance_score,
+        });
     }
     compute(call, tokens).await;
     results.sort_by(|a, b| b.relevance_score.total_cmp(&a.relevance_score));
@@ -157,7 +185,10 @@ pub(crate) async fn rerank(call: &Call<'_>, out: &mut Responder<'_>) -> Result<(
     let ranking = Ranking {
         id: format!("rerank-{}", hex16()),
         model: &served.name,
-        usage: RankingUsage { prompt_tokens: tokens, total_tokens: tokens },
+        usage: RankingUsage {
+            prompt_tokens: tokens,
+            total_tokens: tokens,
+        },
         results,
     };
     Ok(out.reply(Reply::json(200, &ranking)).await?)
@@ -174,8 +205,16 @@ async fn compute(call: &Call<'_>, tokens: usize) {
 fn inputs(input: &Value) -> Result<Vec<Vec<Token>>, ApiError> {
     let one = |value: &Value| match value {
         Value::String(text) => Ok(encode(text)),
-        Value::Array(ids) => Ok(ids.iter().filter_map(|id| Token::try_from(id.as_u64()?).ok()).collect()),
-        other => Err(wrong("input", other, "string_type", "Input should be a valid string")),
+        Value::Array(ids) => Ok(ids
+            .iter()
+            .filter_map(|id| Token::try_from(id.as_u64()?).ok())
+            .collect()),
+        other => Err(wrong(
+            "input",
+            other,
+            "string_type",
+            "Input should be a valid string",
+        )),
     };
     match input {
         Value::Array(list) if list.iter().all(Value::is_number) => Ok(vec![one(input)?]),
@@ -212,14 +251,25 @@ fn relevance(call: &Call<'_>, pair: &[Token]) -> f64 {
 
 /// A vector of length one.
 fn vector(state: State, dimensions: usize) -> Vec<f32> {
-    let raw: Vec<f32> =
-        (0..dimensions).map(|n| state.number(100 + n as u64, 20_001) as f32 / 10_000.0 - 1.0).collect();
-    let length = raw.iter().map(|x| x * x).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
+    let raw: Vec<f32> = (0..dimensions)
+        .map(|n| state.number(100 + n as u64, 20_001) as f32 / 10_000.0 - 1.0)
+        .collect();
+    let length = raw
+        .iter()
+        .map(|x| x * x)
+        .sum::<f32>()
+        .sqrt()
+        .max(f32::MIN_POSITIVE);
     raw.into_iter().map(|x| x / length).collect()
 }
 
 fn usage(tokens: usize) -> Usage {
-    Usage { prompt_tokens: tokens, total_tokens: tokens, completion_tokens: 0, prompt_tokens_details: None }
+    Usage {
+        prompt_tokens: tokens,
+        total_tokens: tokens,
+        completion_tokens: 0,
+        prompt_tokens_details: None,
+    }
 }
 
 fn to_base64(numbers: &[f32]) -> String {
@@ -227,7 +277,10 @@ fn to_base64(numbers: &[f32]) -> String {
     let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for group in bytes.chunks(3) {
-        let packed = group.iter().fold(0u32, |packed, &byte| packed << 8 | u32::from(byte)) << (8 * (3 - group.len()));
+        let packed = group
+            .iter()
+            .fold(0u32, |packed, &byte| packed << 8 | u32::from(byte))
+            << (8 * (3 - group.len()));
         for place in 0..4 {
             let digit = DIGITS[(packed >> (18 - 6 * place) & 63) as usize] as char;
             let _ = write!(text, "{}", if place <= group.len() { digit } else { '=' });

@@ -127,7 +127,9 @@ pub(crate) async fn run(call: &Call<'_>, out: &mut Responder<'_>) -> Result<(), 
     let fields = Fields(call.body);
     let prompt: Arc<[Token]> = prompt(fields)?.into();
     let served = common::model(call)?;
-    let limit = fields.integer("max_output_tokens")?.map_or(Limit::Rest, Limit::Asked);
+    let limit = fields
+        .integer("max_output_tokens")?
+        .map_or(Limit::Rest, Limit::Asked);
     let mut sampling = common::sampling(call.engine, fields, limit, prompt.len())?;
     sampling.n = 1;
     let response = Response {
@@ -140,12 +142,18 @@ pub(crate) async fn run(call: &Call<'_>, out: &mut Responder<'_>) -> Result<(), 
         job: common::job(call, &served, sampling),
     };
     if fields.flag("stream")? {
-        return stream::run(&response, out, call.engine.config.tokens_per_event.max(1) as usize).await;
+        return stream::run(
+            &response,
+            out,
+            call.engine.config.tokens_per_event.max(1) as usize,
+        )
+        .await;
     }
     let mut items = run::collect(response.items(usize::MAX), 1).await?;
     let Some(item) = items.pop() else { return Ok(()) };
     let ended = Ended::of(item);
-    out.reply(Reply::json(200, &response.answer(Some(&ended)))).await?;
+    out.reply(Reply::json(200, &response.answer(Some(&ended))))
+        .await?;
     response.job.delivered();
     Ok(())
 }
@@ -165,22 +173,34 @@ impl Ended {
 
 impl Response<'_> {
     fn items(&self, most: usize) -> run::Items {
-        run::start(&self.job, &self.id, std::slice::from_ref(&self.prompt), Naming::Plain, most)
+        run::start(
+            &self.job,
+            &self.id,
+            std::slice::from_ref(&self.prompt),
+            Naming::Plain,
+            most,
+        )
     }
 
     /// The response as a whole: at its end, or while it has none.
     fn answer<'a>(&'a self, ended: Option<&'a Ended>) -> Answer<'a> {
         let cut = ended.is_some_and(|ended| !ended.stopped);
-        let number = |name: &str, default: f64| self.fields.get(name).and_then(Value::as_f64).unwrap_or(default);
+        let number =
+            |name: &str, default: f64| self.fields.get(name).and_then(Value::as_f64).unwrap_or(default);
         Answer {
             id: &self.id,
             created_at: self.created,
-            incomplete_details: cut.then_some(Incomplete { reason: "max_output_tokens" }),
+            incomplete_details: cut.then_some(Incomplete {
+                reason: "max_output_tokens",
+            }),
             instructions: self.fields.get("instructions").and_then(Value::as_str),
             metadata: self.fields.get("metadata"),
             model: &self.model,
             object: "response",
-            output: ended.map(|ended| self.output(&ended.text, "completed")).into_iter().collect(),
+            output: ended
+                .map(|ended| self.output(&ended.text, "completed"))
+                .into_iter()
+                .collect(),
             parallel_tool_calls: true,
             temperature: self.job.sampling.temperature,
             tool_choice: "none",
@@ -213,9 +233,25 @@ impl Response<'_> {
     }
 
     fn output<'a>(&'a self, text: &'a str, status: &'static str) -> Output<'a> {
-        let part = Part { annotations: [], text, r#type: "output_text", logprobs: None };
-        let content = if status == "completed" { vec![part] } else { Vec::new() };
-        Output { id: &self.message_id, content, role: "assistant", status, r#type: "message", phase: None }
+        let part = Part {
+            annotations: [],
+            text,
+            r#type: "output_text",
+            logprobs: None,
+        };
+        let content = if status == "completed" {
+            vec![part]
+        } else {
+            Vec::new()
+        };
+        Output {
+            id: &self.message_id,
+            content,
+            role: "assistant",
+            status,
+            r#type: "message",
+            phase: None,
+        }
     }
 
     fn usage(&self, ended: &Ended) -> Usage {
@@ -249,7 +285,14 @@ fn prompt(fields: Fields<'_>) -> Result<Vec<Token>, ApiError> {
     match input {
         Value::String(text) => messages.push(json!({ "role": "user", "content": text })),
         Value::Array(items) => messages.extend(items.iter().cloned()),
-        other => return Err(wrong("input", other, "string_type", "Input should be a valid string")),
+        other => {
+            return Err(wrong(
+                "input",
+                other,
+                "string_type",
+                "Input should be a valid string",
+            ));
+        }
     }
     Ok(template::chat(&messages, true))
 }

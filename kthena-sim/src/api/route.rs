@@ -5,7 +5,10 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::fields::Fields;
-use super::{ApiError, Call, Trouble, chat, common, completions, detail, lora, messages, models, pooling, responses, tokens};
+use super::{
+    ApiError, Call, Trouble, chat, common, completions, detail, lora, messages, models, pooling, responses,
+    tokens,
+};
 use crate::config::{Config, Kind, Task};
 use crate::engine::Engine;
 use crate::http::request::Request;
@@ -52,12 +55,27 @@ const VLLM: &[Row] = &[
     ("POST", "/detokenize", Route::Detokenize, None),
     ("POST", "/v1/load_lora_adapter", Route::LoadLora, None),
     ("POST", "/v1/unload_lora_adapter", Route::UnloadLora, None),
-    ("POST", "/inference/v1/generate", Route::ScaleOut, Some(Task::Generate)),
-    ("POST", "/v1/completions", Route::Completions, Some(Task::Generate)),
+    (
+        "POST",
+        "/inference/v1/generate",
+        Route::ScaleOut,
+        Some(Task::Generate),
+    ),
+    (
+        "POST",
+        "/v1/completions",
+        Route::Completions,
+        Some(Task::Generate),
+    ),
     ("POST", "/v1/chat/completions", Route::Chat, Some(Task::Generate)),
     ("POST", "/v1/responses", Route::Responses, Some(Task::Generate)),
     ("POST", "/v1/messages", Route::Messages, Some(Task::Generate)),
-    ("POST", "/v1/messages/count_tokens", Route::CountTokens, Some(Task::Generate)),
+    (
+        "POST",
+        "/v1/messages/count_tokens",
+        Route::CountTokens,
+        Some(Task::Generate),
+    ),
     ("POST", "/v1/embeddings", Route::Embeddings, Some(Task::Embed)),
     ("POST", "/score", Route::Score, Some(Task::Score)),
     ("POST", "/v1/score", Route::Score, Some(Task::Score)),
@@ -88,7 +106,10 @@ impl Route {
 
     /// Whether the body is JSON.
     pub(crate) fn takes_json(self) -> bool {
-        !matches!(self, Self::Health | Self::Version | Self::Load | Self::KvEventSources | Self::Models | Self::Metrics)
+        !matches!(
+            self,
+            Self::Health | Self::Version | Self::Load | Self::KvEventSources | Self::Models | Self::Metrics
+        )
     }
 
     /// Whether the engine computes something.
@@ -106,7 +127,12 @@ impl Route {
     }
 
     /// Answers what needs no computing.
-    pub(crate) fn answer(self, engine: &Arc<Engine>, request: &Request, body: Option<&Map<String, Value>>) -> Reply {
+    pub(crate) fn answer(
+        self,
+        engine: &Arc<Engine>,
+        request: &Request,
+        body: Option<&Map<String, Value>>,
+    ) -> Reply {
         let with_body = |answer: &dyn Fn(Fields<'_>) -> Result<Reply, ApiError>| {
             let answered = common::check(engine, request, body).and_then(|body| answer(Fields(body)));
             answered.unwrap_or_else(|error| error.reply())

@@ -27,13 +27,19 @@ struct Text {
 pub(crate) fn tokenize(engine: &Engine, fields: Fields<'_>) -> Result<Reply, ApiError> {
     let tokens = match fields.array("messages")? {
         Some(messages) => {
-            let open = fields.0.get("add_generation_prompt").and_then(Value::as_bool).unwrap_or(true);
+            let open = fields
+                .0
+                .get("add_generation_prompt")
+                .and_then(Value::as_bool)
+                .unwrap_or(true);
             template::chat(messages, open)
         }
         None => {
             let prompt = fields.required("prompt")?;
             let text = prompt.as_str();
-            encode(text.ok_or_else(|| wrong("prompt", prompt, "string_type", "Input should be a valid string"))?)
+            encode(
+                text.ok_or_else(|| wrong("prompt", prompt, "string_type", "Input should be a valid string"))?,
+            )
         }
     };
     let strings = fields.flag("return_token_strs")?;
@@ -52,6 +58,14 @@ pub(crate) fn tokenize(engine: &Engine, fields: Fields<'_>) -> Result<Reply, Api
 pub(crate) fn detokenize(fields: Fields<'_>) -> Result<Reply, ApiError> {
     fields.required("tokens")?;
     let ids = fields.array("tokens")?.unwrap_or_default();
-    let tokens: Vec<Token> = ids.iter().filter_map(|id| Token::try_from(id.as_u64()?).ok()).collect();
-    Ok(Reply::json(200, &Text { prompt: decode(&tokens) }))
+    let tokens: Vec<Token> = ids
+        .iter()
+        .filter_map(|id| Token::try_from(id.as_u64()?).ok())
+        .collect();
+    Ok(Reply::json(
+        200,
+        &Text {
+            prompt: decode(&tokens),
+        },
+    ))
 }

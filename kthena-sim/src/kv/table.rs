@@ -290,7 +290,7 @@ impl Taken {
     }
 
     pub(crate) fn tokens(&self) -> usize {
-        self.ready.as_ref().map_or(0, |ready| ready.payload.tokens.len())
+        self.ready.as_ref().map_or(0, |ready| ready.payload.len())
     }
 
     /// The decode engine has it; the blocks are free again.

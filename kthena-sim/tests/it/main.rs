@@ -2,6 +2,7 @@
 
 mod client;
 mod lifecycle;
+mod metrics;
 mod nixl;
 mod plain;
 mod recorded;

@@ -52,17 +52,33 @@ struct Exchange {
 impl Exchange {
     fn load(directory: &Path, name: &str) -> Option<Self> {
         let read = |suffix: &str| std::fs::read(directory.join(format!("{name}.{suffix}.http"))).ok();
-        Some(Self { name: name.to_owned(), request: read("request")?, response: read("response")? })
+        Some(Self {
+            name: name.to_owned(),
+            request: read("request")?,
+            response: read("response")?,
+        })
     }
 
     /// All exchanges of a directory, by name.
     fn all(directory: &Path) -> Vec<Self> {
         let mut names: Vec<String> = std::fs::read_dir(directory)
             .unwrap()
-            .filter_map(|entry| Some(entry.ok()?.file_name().to_str()?.strip_suffix(".request.http")?.to_owned()))
+            .filter_map(|entry| {
+                Some(
+                    entry
+                        .ok()?
+                        .file_name()
+                        .to_str()?
+                        .strip_suffix(".request.http")?
+                        .to_owned(),
+                )
+            })
             .collect();
         names.sort();
-        names.iter().filter_map(|name| Self::load(directory, name)).collect()
+        names
+            .iter()
+            .filter_map(|name| Self::load(directory, name))
+            .collect()
     }
 
     /// The request with another body.
@@ -70,10 +86,13 @@ impl Exchange {
         let end = self.request.windows(4).position(|w| w == b"\r\n\r\n").unwrap();
         let head = String::from_utf8(self.request[..end].to_vec()).unwrap();
         let body = body.to_string();
-        let lines = head.split("\r\n").map(|line| match line.to_ascii_lowercase().starts_with("content-length") {
-            true => format!("Content-Length: {}", body.len()),
-            false => line.to_owned(),
-        });
+        let lines =
+            head.split("\r\n").map(
+                |line| match line.to_ascii_lowercase().starts_with("content-length") {
+                    true => format!("Content-Length: {}", body.len()),
+                    false => line.to_owned(),
+                },
+            );
         format!("{}\r\n\r\n{body}", lines.collect::<Vec<_>>().join("\r\n")).into_bytes()
     }
 
@@ -88,7 +107,9 @@ async fn replay(to: &Handle, request: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(to.addr()).await.unwrap();
     stream.write_all(request).await.unwrap();
     let mut answer = Vec::new();
-    let closes = String::from_utf8_lossy(request).to_ascii_lowercase().contains("connection: close");
+    let closes = String::from_utf8_lossy(request)
+        .to_ascii_lowercase()
+        .contains("connection: close");
     let read = async {
         if closes {
             drop(stream.read_to_end(&mut answer).await);
@@ -113,7 +134,12 @@ fn differences(recorded: &[u8], ours: &[u8]) -> Vec<String> {
     };
     let mut all = Vec::new();
     if recorded.status != ours.status {
-        all.push(format!("status {} became {}: {}", recorded.status, ours.status, ours.text()));
+        all.push(format!(
+            "status {} became {}: {}",
+            recorded.status,
+            ours.status,
+            ours.text()
+        ));
         return all;
     }
     let heads = |answer: &Answer| -> Vec<String> {
@@ -124,19 +150,35 @@ fn differences(recorded: &[u8], ours: &[u8]) -> Vec<String> {
         shown.collect()
     };
     if heads(&recorded) != heads(&ours) {
-        all.push(format!("headers {:?} became {:?}", heads(&recorded), heads(&ours)));
+        all.push(format!(
+            "headers {:?} became {:?}",
+            heads(&recorded),
+            heads(&ours)
+        ));
     }
-    if recorded.header("content-type").is_some_and(|media_type| media_type.starts_with("text/event-stream")) {
+    if recorded
+        .header("content-type")
+        .is_some_and(|media_type| media_type.starts_with("text/event-stream"))
+    {
         let (recorded, ours) = (tree::events(&recorded.text()), tree::events(&ours.text()));
         let (recorded, ours) = (tree::distinct(recorded), tree::distinct(ours));
         if recorded.len() != ours.len() {
-            all.push(format!("{} kinds of events became {}: {ours:?}", recorded.len(), ours.len()));
+            all.push(format!(
+                "{} kinds of events became {}: {ours:?}",
+                recorded.len(),
+                ours.len()
+            ));
         }
         for (number, (recorded, ours)) in recorded.iter().zip(&ours).enumerate() {
             if recorded.name != ours.name {
-                all.push(format!("event {number}: {:?} became {:?}", recorded.name, ours.name));
+                all.push(format!(
+                    "event {number}: {:?} became {:?}",
+                    recorded.name, ours.name
+                ));
             }
-            recorded.data.compare(&ours.data, &format!("event {number}"), &mut all);
+            recorded
+                .data
+                .compare(&ours.data, &format!("event {number}"), &mut all);
         }
     } else {
         Tree::parse(&recorded.text()).compare(&Tree::parse(&ours.text()), "body", &mut all);
@@ -146,7 +188,10 @@ fn differences(recorded: &[u8], ours: &[u8]) -> Vec<String> {
 
 /// Fails with everything that differs.
 fn report(found: Vec<(String, Vec<String>)>) {
-    let found: Vec<_> = found.into_iter().filter(|(_, differences)| !differences.is_empty()).collect();
+    let found: Vec<_> = found
+        .into_iter()
+        .filter(|(_, differences)| !differences.is_empty())
+        .collect();
     let mut text = String::new();
     for (name, differences) in &found {
         text.push_str(&format!("\n{name}\n  {}", differences.join("\n  ")));
@@ -157,7 +202,12 @@ fn report(found: Vec<(String, Vec<String>)>) {
 #[tokio::test]
 async fn a_plain_engine_answers_as_recorded() {
     let Some(recordings) = recordings() else { return };
-    let engine = Engine::start(Config { lora: vec!["tiny-lora".into()], ..tiny() }).await.unwrap();
+    let engine = Engine::start(Config {
+        lora: vec!["tiny-lora".into()],
+        ..tiny()
+    })
+    .await
+    .unwrap();
     let mut found = Vec::new();
     for exchange in Exchange::all(&recordings.join("single")) {
         if exchange.name == "client-abort-stream" {
@@ -173,16 +223,27 @@ async fn a_plain_engine_answers_as_recorded() {
 /// The hand-over parameters of a decode request, with our own prefill's values where the recorded request
 /// had the recorded prefill's.
 fn transplant(wanted: &Value, recorded: &Value, ours: &Value) -> Value {
-    let Some(wanted) = wanted.as_object() else { return wanted.clone() };
+    let Some(wanted) = wanted.as_object() else {
+        return wanted.clone();
+    };
     let pick = |(name, value): (&String, &Value)| {
         let same = recorded.get(name) == Some(value);
-        (name.clone(), if same { ours[name].clone() } else { value.clone() })
+        (
+            name.clone(),
+            if same { ours[name].clone() } else { value.clone() },
+        )
     };
     Value::Object(wanted.iter().map(pick).collect())
 }
 
 /// Replays the exchanges of one directory on a pair, in the order of their names.
-async fn replay_pair(directory: &Path, tag: &str, single: &Handle, p: &Handle, d: &Handle) -> Vec<(String, Vec<String>)> {
+async fn replay_pair(
+    directory: &Path,
+    tag: &str,
+    single: &Handle,
+    p: &Handle,
+    d: &Handle,
+) -> Vec<(String, Vec<String>)> {
     let (mut recorded_params, mut our_params) = (Value::Null, Value::Null);
     let mut found = Vec::new();
     for exchange in Exchange::all(directory) {
@@ -201,11 +262,15 @@ async fn replay_pair(directory: &Path, tag: &str, single: &Handle, p: &Handle, d
         };
         let ours = replay(engine, &request).await;
         if prefills {
-            let params = |raw: &[u8]| Answer::parse(raw).and_then(|a| serde_json::from_slice::<Value>(&a.body).ok());
+            let params =
+                |raw: &[u8]| Answer::parse(raw).and_then(|a| serde_json::from_slice::<Value>(&a.body).ok());
             recorded_params = params(&exchange.response).unwrap_or_default()["kv_transfer_params"].clone();
             our_params = params(&ours).unwrap_or_default()["kv_transfer_params"].clone();
         }
-        found.push((format!("{tag}/{}", exchange.name), differences(&exchange.response, &ours)));
+        found.push((
+            format!("{tag}/{}", exchange.name),
+            differences(&exchange.response, &ours),
+        ));
     }
     found
 }
@@ -214,25 +279,53 @@ async fn replay_pair(directory: &Path, tag: &str, single: &Handle, p: &Handle, d
 async fn a_nixl_pair_answers_as_recorded() {
     let Some(recordings) = recordings() else { return };
     let single = Engine::start(tiny()).await.unwrap();
-    let p = Engine::start(tiny().paired(Role::Prefill, Connector::Nixl)).await.unwrap();
-    let d = Engine::start(tiny().paired(Role::Decode, Connector::Nixl)).await.unwrap();
+    let p = Engine::start(tiny().paired(Role::Prefill, Connector::Nixl))
+        .await
+        .unwrap();
+    let d = Engine::start(tiny().paired(Role::Decode, Connector::Nixl))
+        .await
+        .unwrap();
     // The recorded engine put a whole answer into one event once.
-    let bundling = Config { tokens_per_event: 12, ..tiny() };
-    let bundling = Engine::start(bundling.paired(Role::Decode, Connector::Nixl)).await.unwrap();
+    let bundling = Config {
+        tokens_per_event: 12,
+        ..tiny()
+    };
+    let bundling = Engine::start(bundling.paired(Role::Decode, Connector::Nixl))
+        .await
+        .unwrap();
     let mut found = Vec::new();
     // The order in which they were recorded matters to the caches; the last one kills the engine.
     for tag in [
-        "completion", "completion-stream", "chat", "chat-stream", "short-prompt", "chat-n2", "batch-prompts",
-        "client-sends-cache-salt", "params-used-twice", "prefix-already-on-decode", "no-params-to-decode",
-        "prefill-streamed", "prefill-keeps-stream-options", "prefill-keeps-min-tokens", "extra-fields-dropped",
-        "prefill-host-unreachable", "remote-request-id-missing",
+        "completion",
+        "completion-stream",
+        "chat",
+        "chat-stream",
+        "short-prompt",
+        "chat-n2",
+        "batch-prompts",
+        "client-sends-cache-salt",
+        "params-used-twice",
+        "prefix-already-on-decode",
+        "no-params-to-decode",
+        "prefill-streamed",
+        "prefill-keeps-stream-options",
+        "prefill-keeps-min-tokens",
+        "extra-fields-dropped",
+        "prefill-host-unreachable",
+        "remote-request-id-missing",
     ] {
         let d = if tag == "completion-stream" { &bundling } else { &d };
         found.extend(replay_pair(&recordings.join("pd-nixl").join(tag), tag, &single, &p, d).await);
     }
     // The one thing that we do otherwise, on purpose: the real engine cannot tell that parameters were used.
-    let (deliberate, found): (Vec<_>, Vec<_>) = found.into_iter().partition(|(name, _)| name.contains("decode-again"));
-    assert!(deliberate.iter().all(|(_, differences)| differences[0].contains("status 200 became 500")));
+    let (deliberate, found): (Vec<_>, Vec<_>) = found
+        .into_iter()
+        .partition(|(name, _)| name.contains("decode-again"));
+    assert!(
+        deliberate
+            .iter()
+            .all(|(_, differences)| differences[0].contains("status 200 became 500"))
+    );
     assert_eq!(deliberate.len(), 2);
     assert!(found.len() > 40);
     report(found);
@@ -242,8 +335,12 @@ async fn a_nixl_pair_answers_as_recorded() {
 async fn a_mooncake_pair_answers_as_recorded() {
     let Some(recordings) = recordings() else { return };
     let single = Engine::start(tiny()).await.unwrap();
-    let p = Engine::start(tiny().paired(Role::Prefill, Connector::Mooncake)).await.unwrap();
-    let d = Engine::start(tiny().paired(Role::Decode, Connector::Mooncake)).await.unwrap();
+    let p = Engine::start(tiny().paired(Role::Prefill, Connector::Mooncake))
+        .await
+        .unwrap();
+    let d = Engine::start(tiny().paired(Role::Decode, Connector::Mooncake))
+        .await
+        .unwrap();
     let bootstrap = p.side_channel_addr().unwrap();
     let query = Exchange::load(&recordings.join("pd-mooncake"), "bootstrap-query").unwrap();
     let ours = crate::client::exchange(bootstrap, &query.request).await.unwrap();
@@ -251,7 +348,11 @@ async fn a_mooncake_pair_answers_as_recorded() {
     for tag in ["sequential", "concurrent", "chat-stream", "decode-first"] {
         let directory = recordings.join("pd-mooncake").join(tag);
         let load = |name: &str| Exchange::load(&directory, name).unwrap();
-        let (reference, prefill, decode) = (load("0-reference-single-engine"), load("1-prefill"), load("2-decode"));
+        let (reference, prefill, decode) = (
+            load("0-reference-single-engine"),
+            load("1-prefill"),
+            load("2-decode"),
+        );
         let mut body = decode.body().unwrap();
         body["kv_transfer_params"]["remote_bootstrap_addr"] = format!("http://{bootstrap}").into();
         body["kv_transfer_params"]["remote_engine_id"] = p.engine_id().into();
@@ -264,7 +365,11 @@ async fn a_mooncake_pair_answers_as_recorded() {
             }
         };
         let ours = replay(&single, &reference.request).await;
-        assert_eq!(Answer::parse(&ours).unwrap().said(), Answer::parse(&ours_d).unwrap().said(), "{tag}");
+        assert_eq!(
+            Answer::parse(&ours).unwrap().said(),
+            Answer::parse(&ours_d).unwrap().said(),
+            "{tag}"
+        );
         found.push((format!("{tag}/0"), differences(&reference.response, &ours)));
         found.push((format!("{tag}/1"), differences(&prefill.response, &ours_p)));
         found.push((format!("{tag}/2"), differences(&decode.response, &ours_d)));
@@ -276,7 +381,60 @@ async fn a_mooncake_pair_answers_as_recorded() {
 async fn what_vllm_router_sends_is_answered_as_recorded() {
     let Some(recordings) = recordings() else { return };
     let single = Engine::start(tiny()).await.unwrap();
-    let p = Engine::start(tiny().paired(Role::Prefill, Connector::Nixl)).await.unwrap();
-    let d = Engine::start(tiny().paired(Role::Decode, Connector::Nixl)).await.unwrap();
-    report(replay_pair(&recordings.join("vllm-router-nixl"), "vllm-router-nixl", &single, &p, &d).await);
+    let p = Engine::start(tiny().paired(Role::Prefill, Connector::Nixl))
+        .await
+        .unwrap();
+    let d = Engine::start(tiny().paired(Role::Decode, Connector::Nixl))
+        .await
+        .unwrap();
+    report(
+        replay_pair(
+            &recordings.join("vllm-router-nixl"),
+            "vllm-router-nixl",
+            &single,
+            &p,
+            &d,
+        )
+        .await,
+    );
+}
+
+#[tokio::test]
+async fn metrics_have_the_recorded_names_types_and_labels() {
+    let Some(recordings) = recordings() else { return };
+    let single = Engine::start(Config {
+        lora: vec!["tiny-lora".into()],
+        ..tiny()
+    })
+    .await
+    .unwrap();
+    let p = Engine::start(tiny().paired(Role::Prefill, Connector::Nixl))
+        .await
+        .unwrap();
+    let d = Engine::start(tiny().paired(Role::Decode, Connector::Nixl))
+        .await
+        .unwrap();
+    for (file, engine) in [
+        ("metrics.txt", &single),
+        ("metrics-prefill.txt", &p),
+        ("metrics-decode.txt", &d),
+    ] {
+        let recorded = std::fs::read_to_string(recordings.join(file)).unwrap();
+        let mut recorded = crate::metrics::families(&recorded, "vllm:");
+        let page = crate::client::get(engine.addr(), "/metrics").await.text();
+        let mut ours = crate::metrics::families(&page, "vllm:");
+        // We show some of the many labels of this one.
+        let (theirs, own) = (
+            recorded.remove("vllm:cache_config_info"),
+            ours.remove("vllm:cache_config_info"),
+        );
+        assert!(own.unwrap().1.is_subset(&theirs.unwrap().1));
+        // A family without series shows nothing but its type.
+        recorded.retain(|_, (_, labels)| !labels.is_empty());
+        for (name, family) in &recorded {
+            assert_eq!(ours.get(name), Some(family), "{file}: {name}");
+        }
+        let more: Vec<_> = ours.keys().filter(|name| !recorded.contains_key(*name)).collect();
+        assert!(more.is_empty(), "{file}: {more:?}");
+    }
 }

@@ -6,16 +6,49 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 /// Members whose values are compared, not only their types.
 const EXACT: &[&str] = &[
-    "object", "finish_reason", "role", "type", "model", "owned_by", "status", "message", "param", "code", "parent",
-    "root", "index", "completion_tokens", "output_tokens", "transfer_mode", "tp_size", "dcp_size", "pp_size",
-    "do_remote_prefill", "do_remote_decode", "max_model_len", "stop_reason", "reason", "detail", "organization",
-    "version", "server_load", "max_output_tokens", "truncation", "tool_choice", "temperature", "top_p",
+    "object",
+    "finish_reason",
+    "role",
+    "type",
+    "model",
+    "owned_by",
+    "status",
+    "message",
+    "param",
+    "code",
+    "parent",
+    "root",
+    "index",
+    "completion_tokens",
+    "output_tokens",
+    "transfer_mode",
+    "tp_size",
+    "dcp_size",
+    "pp_size",
+    "do_remote_prefill",
+    "do_remote_decode",
+    "max_model_len",
+    "stop_reason",
+    "reason",
+    "detail",
+    "organization",
+    "version",
+    "server_load",
+    "max_output_tokens",
+    "truncation",
+    "tool_choice",
+    "temperature",
+    "top_p",
     "service_tier",
 ];
 
 /// Members that are compared by whether they are zero.
-const ZERO: &[&str] =
-    &["cached_tokens", "created_cache_tokens", "cache_read_input_tokens", "remote_prefill_cached_tokens"];
+const ZERO: &[&str] = &[
+    "cached_tokens",
+    "created_cache_tokens",
+    "cache_read_input_tokens",
+    "remote_prefill_cached_tokens",
+];
 
 /// Members whose keys are free.
 const FREE: &[&str] = &["top_logprobs", "prompt_logprobs"];
@@ -43,12 +76,26 @@ pub(crate) struct Event {
 /// The events of a stream; `[DONE]` is a text.
 pub(crate) fn events(stream: &str) -> Vec<Event> {
     let parse = |event: &str| {
-        let name = event.lines().find_map(|line| line.strip_prefix("event: ")).map(str::to_owned);
-        let data = event.lines().find_map(|line| line.strip_prefix("data: ")).unwrap_or_default();
-        let data = if data == "[DONE]" { Tree::Text(data.to_owned()) } else { Tree::parse(data) };
+        let name = event
+            .lines()
+            .find_map(|line| line.strip_prefix("event: "))
+            .map(str::to_owned);
+        let data = event
+            .lines()
+            .find_map(|line| line.strip_prefix("data: "))
+            .unwrap_or_default();
+        let data = if data == "[DONE]" {
+            Tree::Text(data.to_owned())
+        } else {
+            Tree::parse(data)
+        };
         Event { name, data }
     };
-    stream.split("\n\n").filter(|event| !event.is_empty()).map(parse).collect()
+    stream
+        .split("\n\n")
+        .filter(|event| !event.is_empty())
+        .map(parse)
+        .collect()
 }
 
 /// Events without the repetitions: one for each run of events of the same kind.
@@ -69,7 +116,11 @@ pub(crate) fn distinct(events: Vec<Event>) -> Vec<Event> {
 
 impl Tree {
     pub(crate) fn parse(text: &str) -> Self {
-        if text.is_empty() { Self::Nothing } else { serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}")) }
+        if text.is_empty() {
+            Self::Nothing
+        } else {
+            serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"))
+        }
     }
 
     /// Notes what in `other` is unlike this.
@@ -77,7 +128,9 @@ impl Tree {
         let name = path.rsplit('.').next().unwrap_or_default();
         let mut differ = |what: String| differences.push(format!("{path}: {what}"));
         match (self, other) {
-            _ if EXACT.contains(&name) && !matches!(self, Self::Object(_)) && self != other => differ(format!("{self:?} became {other:?}")),
+            _ if EXACT.contains(&name) && !matches!(self, Self::Object(_)) && self != other => {
+                differ(format!("{self:?} became {other:?}"))
+            }
             (Self::Whole(a), Self::Whole(b)) if ZERO.contains(&name) && (*a == 0) != (*b == 0) => {
                 differ(format!("{a} became {b}"));
             }
@@ -91,7 +144,15 @@ impl Tree {
             }
             (Self::Object(_), Self::Object(_)) => self.compare_members(other, path, differences),
             (Self::List(a), Self::List(b)) => {
-                let fixed = ["choices", "data", "permission", "content", "output", "top_logprobs"].contains(&name);
+                let fixed = [
+                    "choices",
+                    "data",
+                    "permission",
+                    "content",
+                    "output",
+                    "top_logprobs",
+                ]
+                .contains(&name);
                 if a.is_empty() != b.is_empty() || fixed && a.len() != b.len() && !FREE.contains(&name) {
                     differ(format!("{} items became {}", a.len(), b.len()));
                 }
@@ -111,7 +172,9 @@ impl Tree {
         let (Self::Object(a), Self::Object(b)) = (self, other) else {
             return self.compare(other, path, differences);
         };
-        let names = |object: &[(String, Self)]| -> Vec<String> { object.iter().map(|(name, _)| name.clone()).collect() };
+        let names = |object: &[(String, Self)]| -> Vec<String> {
+            object.iter().map(|(name, _)| name.clone()).collect()
+        };
         if names(a) != names(b) {
             differences.push(format!("{path}: members {:?} became {:?}", names(a), names(b)));
             return;
