@@ -36,6 +36,7 @@ mod shared;
 
 use std::{
     path::{Path, PathBuf},
+    process::Command,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -55,7 +56,7 @@ pub use self::{
     shared::Shared,
 };
 use self::{component::Component, identity::Endpoint, pki::Authority};
-use crate::{process, reserve::Port, setting, wait};
+use crate::{process, reserve::Port, setting, tools, wait};
 
 /// A running control plane; it ends with the last handle.
 #[derive(Debug, Clone)]
@@ -110,6 +111,25 @@ impl Cluster {
     /// Where the API server listens, as in `https://127.0.0.1:20001`.
     pub fn url(&self) -> &str {
         &self.0.endpoint.url
+    }
+
+    /// `kubectl` as the administrator; built if this is the first use.
+    pub fn kubectl(&self) -> Result<Command> {
+        Ok(self.command(&tools::kubectl()?))
+    }
+
+    /// `helm` as the administrator; built if this is the first use.
+    pub fn helm(&self) -> Result<Command> {
+        Ok(self.command(&tools::helm()?))
+    }
+
+    /// A program that finds the cluster through `KUBECONFIG` and keeps what it writes for itself in the cluster's folder.
+    pub fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command
+            .env("KUBECONFIG", self.kubeconfig())
+            .env("HOME", self.dir());
+        command
     }
 
     /// A folder for files of a test that should go with the cluster: the logs of the components are there as well.

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::stopwatch::Stopwatch;
 
 /// What most waits may take. Generous, since it is spent only by tests that fail.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 const PAUSE: Duration = Duration::from_millis(25);
 

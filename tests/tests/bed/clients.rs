@@ -33,10 +33,9 @@ impl Engine {
 fn chat(content: &str, more: Value) -> Value {
     let mut arguments =
         json!({"model": "tiny", "messages": [{"role": "user", "content": content}], "max_tokens": 8});
-    arguments
-        .as_object_mut()
-        .unwrap()
-        .extend(more.as_object().unwrap().clone());
+    for (name, value) in more.as_object().into_iter().flatten() {
+        arguments[name] = value.clone();
+    }
     arguments
 }
 
@@ -85,6 +84,48 @@ async fn both_clients_list_models_and_get_the_same_text_whole_and_in_pieces() ->
         assert!(!completion.text()?.is_empty());
     }
     assert_eq!(texts[0], texts[1]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn both_clients_reach_the_newer_endpoints() -> Result<()> {
+    let engine = Engine::start("endpoints").await?;
+    for client in clients().await? {
+        let question = json!({"model": "tiny", "input": "hello", "max_output_tokens": 8});
+        let response = client.call(&engine.base(), "responses.create", question).await?;
+        assert_eq!(response.data()?["object"], "response", "{client:?}");
+        let question = json!({"model": "tiny", "input": "hello", "max_output_tokens": 8, "stream": true});
+        let response = client.call(&engine.base(), "responses.create", question).await?;
+        let kinds: Vec<_> = response
+            .events()?
+            .iter()
+            .map(|event| event["type"].as_str().unwrap())
+            .collect();
+        assert_eq!(
+            (kinds[0], kinds[kinds.len() - 1]),
+            ("response.created", "response.completed"),
+            "{client:?}"
+        );
+
+        let words = json!({"model": "tiny", "input": ["one", "two"]});
+        let vectors = client.call(&engine.base(), "embeddings.create", words).await?;
+        assert_eq!(
+            vectors.data()?["data"].as_array().map(Vec::len),
+            Some(2),
+            "{client:?}"
+        );
+
+        let weather = json!({"type": "function", "function": {"name": "weather", "parameters": {"type": "object",
+            "properties": {"place": {"type": "string"}}}}});
+        let tools = chat(
+            "what is it like outside?",
+            json!({"tools": [weather], "max_tokens": 64}),
+        );
+        let answer = client
+            .call(&engine.base(), "chat.completions.create", tools)
+            .await?;
+        assert!(answer.data()?["choices"][0]["message"].is_object(), "{client:?}");
+    }
     Ok(())
 }
 
@@ -157,5 +198,6 @@ kind: Pod
 metadata: {name: engine}
 spec:
   containers:
-  - {name: engine, image: kthena-sim, args: [--model, tiny, --eos, never], ports: [{containerPort: 8000}]}
+  - {name: engine, image: kthena-sim, ports: [{containerPort: 8000}],
+     args: [--model, tiny, --eos, never, --task, generate, --task, embed]}
 ";

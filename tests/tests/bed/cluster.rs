@@ -92,6 +92,30 @@ async fn requests_are_counted_exactly_and_by_agent() -> Result<()> {
 }
 
 #[tokio::test]
+async fn kubectl_and_helm_see_the_version_that_is_pinned() -> Result<()> {
+    let cluster = Cluster::shared().await?;
+    let output = cluster.kubectl()?.args(["version", "--output=json"]).output()?;
+    let version: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    assert_eq!(
+        version["clientVersion"]["gitVersion"],
+        version["serverVersion"]["gitVersion"]
+    );
+    assert!(
+        version["serverVersion"]["gitVersion"]
+            .as_str()
+            .unwrap()
+            .starts_with("v1.3"),
+        "{version}"
+    );
+    let output = cluster
+        .helm()?
+        .args(["list", "--all-namespaces", "--output=json"])
+        .output()?;
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "[]", "{output:?}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn other_users_may_do_what_a_role_says() -> Result<()> {
     let cluster = Cluster::shared().await?;
     let space = cluster.namespace("access").await?;
