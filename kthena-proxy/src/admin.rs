@@ -1,10 +1,20 @@
 //! Health, readiness, metrics and dumps.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use axum::Router;
+use axum::http::header;
+use axum::routing::get;
 use bytes::Bytes;
 use parking_lot::RwLock;
+use tokio::sync::watch;
+
+use crate::cluster::index::View;
+use crate::server;
+
+mod dump;
 
 /// Renders `/metrics`.
 pub type Render = Arc<dyn Fn() -> String + Send + Sync>;
@@ -62,4 +72,37 @@ impl Readiness {
         };
         (status, body.to_string().into())
     }
+}
+
+/// Serves `/metrics` and the debug dumps on a thread of their own, so that they answer however busy the workers are. Returns
+/// their addresses.
+pub fn serve(
+    metrics: &[SocketAddr],
+    debug: SocketAddr,
+    render: Render,
+    view: View,
+    mut stopped: watch::Receiver<bool>,
+) -> anyhow::Result<(SocketAddr, SocketAddr)> {
+    let metrics = server::bind(metrics)?;
+    let debug = server::bind(&[debug])?;
+    let addresses = (metrics.local_addr()?, debug.local_addr()?);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name("admin".into()).spawn(move || {
+        runtime.block_on(async move {
+            let page = move || std::future::ready(([(header::CONTENT_TYPE, METRICS_TYPE)], render()));
+            let metrics = run(metrics, Router::new().route("/metrics", get(page)));
+            let debug = run(debug, dump::router(view));
+            tokio::select! {
+                ended = metrics => tracing::error!(?ended, "the metrics server ended"),
+                ended = debug => tracing::error!(?ended, "the debug server ended"),
+                // Metrics stay readable while requests are drained: this thread ends with the process.
+                () = async { while stopped.changed().await.is_ok() {} } => {}
+            }
+        });
+    })?;
+    Ok(addresses)
+}
+
+async fn run(listener: std::net::TcpListener, router: Router) -> std::io::Result<()> {
+    axum::serve(tokio::net::TcpListener::from_std(listener)?, router).await
 }

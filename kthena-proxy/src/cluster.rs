@@ -1,5 +1,10 @@
 //! What the proxy knows of its surroundings.
 
+pub mod build;
 pub mod endpoint;
+pub mod index;
+pub mod objects;
+pub mod shim;
 pub mod snapshot;
+pub mod source;
 pub mod tls;

@@ -2,11 +2,14 @@
 
 pub mod admin;
 pub mod cluster;
+pub mod config;
 pub mod connector;
 pub mod exchange;
 pub mod failure;
 pub mod openai;
 pub mod route;
 pub mod schedule;
+pub mod server;
 pub mod service;
 pub mod telemetry;
+pub mod tls;

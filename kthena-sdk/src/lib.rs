@@ -1,1 +1,13 @@
 //! Reconcile helpers for operators that work with Kthena objects.
+//!
+//! An operator depends on this crate alone: it re-exports the API types, `kube` and `k8s_openapi`, so there is one version of
+//! each. The parts are features; see `Cargo.toml`.
+
+#![warn(missing_docs)]
+
+pub use k8s_openapi;
+pub use kthena_api as api;
+pub use kube;
+
+#[cfg(feature = "runtime")]
+pub mod watch;

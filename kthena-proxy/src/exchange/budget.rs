@@ -1,14 +1,18 @@
 //! What retries may cost: a share of the requests, and a few a second on top.
 
+use std::time::Duration;
+
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// Retries earned by one request.
-const SHARE: f64 = 0.2;
-/// Retries earned by one second.
-const PER_SECOND: f64 = 10.0;
+/// One retry, in the unit that is counted in: whole numbers add up exactly.
+const RETRY: u64 = 1000;
+/// Earned by one request: a fifth of a retry.
+const PER_REQUEST: u64 = RETRY / 5;
+/// Earned by one second: ten retries.
+const PER_SECOND: u64 = 10 * RETRY;
 /// Seconds for which what was earned can be saved up.
-const SAVED_SECONDS: f64 = 10.0;
+const SAVED_SECONDS: u64 = 10;
 
 /// The budget of one ModelServer. When every engine fails, retries would multiply the load that made them fail; the budget
 /// bounds them to a fifth of the requests plus ten a second.
@@ -17,15 +21,17 @@ pub struct Budget(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
-    balance: f64,
-    /// What requests earned lately; it decays and bounds what can be saved.
-    earned: f64,
+    balance: u64,
+    /// What requests earned since the period began, and in the one before: it bounds what they may save up.
+    earned: [u64; 2],
+    period: Instant,
     last: Instant,
 }
 
 impl Default for Budget {
     fn default() -> Self {
-        Self(Mutex::new(State { balance: PER_SECOND * SAVED_SECONDS, earned: 0.0, last: Instant::now() }))
+        let now = Instant::now();
+        Self(Mutex::new(State { balance: PER_SECOND * SAVED_SECONDS, earned: [0; 2], period: now, last: now }))
     }
 }
 
@@ -33,31 +39,39 @@ impl Budget {
     /// A request came.
     pub fn deposit(&self) {
         let mut state = self.0.lock();
-        state.balance += SHARE;
-        state.earned += SHARE;
+        state.balance += PER_REQUEST;
+        state.earned[0] += PER_REQUEST;
     }
 
     /// Takes one retry, if there is one.
     pub fn withdraw(&self) -> bool {
         let mut state = self.0.lock();
-        let now = Instant::now();
-        let passed = now.duration_since(state.last).as_secs_f64();
-        state.last = now;
-        state.earned *= (-passed / SAVED_SECONDS).exp();
-        let most = PER_SECOND * SAVED_SECONDS + state.earned;
-        state.balance = (state.balance + passed * PER_SECOND).min(most);
-        let granted = state.balance >= 1.0;
+        state.refill(Instant::now());
+        let granted = state.balance >= RETRY;
         if granted {
-            state.balance -= 1.0;
+            state.balance -= RETRY;
         }
         granted
     }
 }
 
+impl State {
+    fn refill(&mut self, now: Instant) {
+        let passed = u64::try_from(now.duration_since(self.last).as_millis()).unwrap_or(u64::MAX);
+        // What a part of a millisecond earned is left for the next time.
+        self.last += Duration::from_millis(passed);
+        match now.duration_since(self.period).as_secs() / SAVED_SECONDS {
+            0 => {}
+            1 => (self.earned, self.period) = ([0, self.earned[0]], now),
+            _ => (self.earned, self.period) = ([0; 2], now),
+        }
+        let most = PER_SECOND * SAVED_SECONDS + self.earned[0] + self.earned[1];
+        self.balance = self.balance.saturating_add(passed.saturating_mul(PER_SECOND / 1000)).min(most);
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn granted(budget: &Budget) -> u32 {

@@ -3,8 +3,10 @@
 //! Limits, metrics and the access log use it before any engine has counted. It reads the raw JSON text: nothing is unescaped.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::peek::{Key, Peek};
@@ -50,22 +52,79 @@ fn prompt_characters(raw: &str) -> usize {
     items.iter().map(|item| if item.get().starts_with(['"', '[']) { prompt_characters(item.get()) } else { 4 }).sum()
 }
 
-#[derive(Deserialize)]
+/// A turn of a chat, or an item of a response's input; all of it is optional because anything may stand in its place.
+#[derive(Default)]
 struct Turn<'a> {
-    #[serde(borrow, rename = "type")]
     kind: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     role: Option<&'a RawValue>,
-    #[serde(borrow)]
     content: Option<&'a RawValue>,
+    text: Option<&'a RawValue>,
+}
+
+impl<'de> Deserialize<'de> for Turn<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TurnVisitor)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Name {
+    Type,
+    Role,
+    Content,
+    Text,
+    #[serde(other)]
+    Other,
+}
+
+struct TurnVisitor;
+
+/// Passes over what is no object instead of refusing the list that it stands in.
+macro_rules! nothing {
+    ($($method:ident: $kind:ty),*) => { $(fn $method<E>(self, _: $kind) -> Result<Turn<'de>, E> { Ok(Turn::default()) })* };
+}
+
+impl<'de> Visitor<'de> for TurnVisitor {
+    type Value = Turn<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a turn")
+    }
+
+    nothing!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str);
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(Turn::default())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Turn::default())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+        let mut turn = Turn::default();
+        while let Some(name) = members.next_key::<Name>()? {
+            match name {
+                Name::Type => turn.kind = serde_json::from_str(members.next_value::<&RawValue>()?.get()).ok(),
+                Name::Role => turn.role = Some(members.next_value()?),
+                Name::Content => turn.content = Some(members.next_value()?),
+                Name::Text => turn.text = Some(members.next_value()?),
+                Name::Other => {
+                    members.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(turn)
+    }
 }
 
 fn turns_characters(raw: &str) -> usize {
-    let items: Vec<&RawValue> = serde_json::from_str(raw).unwrap_or_default();
-    items
+    let turns: Vec<Turn<'_>> = serde_json::from_str(raw).unwrap_or_default();
+    turns
         .iter()
-        .filter_map(|item| {
-            let turn: Turn<'_> = serde_json::from_str(item.get()).ok()?;
+        .filter_map(|turn| {
             if !matches!(turn.kind.as_deref(), None | Some("" | "message")) {
                 return None;
             }
@@ -75,24 +134,15 @@ fn turns_characters(raw: &str) -> usize {
         .sum()
 }
 
-#[derive(Deserialize)]
-struct Block<'a> {
-    #[serde(borrow, rename = "type")]
-    kind: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    text: Option<&'a RawValue>,
-}
-
 /// Characters of a turn's content: a string, or its blocks of text joined by line feeds; `None` where it has no text.
 fn content_characters(raw: &str) -> Option<usize> {
     if let Some(count) = string_characters(raw) {
         return Some(count);
     }
-    let items: Vec<&RawValue> = serde_json::from_str(raw).ok()?;
-    items
+    let blocks: Vec<Turn<'_>> = serde_json::from_str(raw).ok()?;
+    blocks
         .iter()
-        .filter_map(|item| {
-            let block: Block<'_> = serde_json::from_str(item.get()).ok()?;
+        .filter_map(|block| {
             matches!(block.kind.as_deref(), None | Some("text" | "input_text" | "output_text")).then_some(())?;
             string_characters(block.text?.get())
         })
@@ -101,11 +151,11 @@ fn content_characters(raw: &str) -> Option<usize> {
 
 /// Unicode code points of a JSON string, given with its quotes and escapes; `None` where it is something else.
 fn string_characters(raw: &str) -> Option<usize> {
-    let inner = raw.strip_prefix('"')?.strip_suffix('"')?.as_bytes();
-    // Bytes that do not continue a UTF-8 sequence, less what escapes write in several characters.
-    let points = inner.iter().filter(|byte| (**byte as i8) >= -0x40).count();
+    let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
+    // Code points as they stand, less what escapes write in several characters.
+    let points = inner.chars().count();
     let mut surplus = 0;
-    let mut rest = inner;
+    let mut rest = inner.as_bytes();
     while let Some(at) = memchr::memchr(b'\\', rest) {
         let escape = &rest[at..];
         let long = escape.get(1) == Some(&b'u');

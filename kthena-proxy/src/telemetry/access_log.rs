@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Condvar, Mutex};
 use serde::Serialize;
 
 use super::metrics::Label;
@@ -135,12 +136,14 @@ impl Entry<'_> {
     pub fn write(&self, format: Format, out: &mut Vec<u8>) {
         match format {
             Format::Json => {
+                let before = out.len();
                 if serde_json::to_writer(&mut *out, self).is_err() {
-                    out.clear();
+                    out.truncate(before);
+                    return;
                 }
             }
             Format::Text => {
-                let mut line = Text(String::with_capacity(384));
+                let mut line = Text(String::with_capacity(512));
                 self.text(&mut line);
                 out.extend_from_slice(line.0.as_bytes());
             }
@@ -219,52 +222,96 @@ pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Where lines go: a thread of its own writes them in batches, so that a slow disk or pipe never stalls a request. When it
-/// cannot keep up, lines are dropped and counted rather than memory filled.
+/// Where lines go: a thread of its own writes what has gathered, so that a slow disk or pipe never stalls a request, and a
+/// request costs no system call. When the target cannot keep up, lines are dropped and counted rather than memory filled.
 #[derive(Debug, Clone)]
 pub struct Sink {
-    sender: std::sync::mpsc::SyncSender<Vec<u8>>,
-    dropped: Arc<std::sync::atomic::AtomicU64>,
+    shared: Arc<Waiting>,
     format: Format,
 }
 
-/// Lines that may wait.
-const QUEUE: usize = 16 * 1024;
+#[derive(Debug, Default)]
+struct Waiting {
+    lines: Mutex<Lines>,
+    /// Wakes the writer, which sleeps only while there is nothing to write.
+    wake: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Lines {
+    text: Vec<u8>,
+    dropped: u64,
+    asleep: bool,
+    ended: bool,
+}
+
+/// Bytes that may wait.
+const MOST: usize = 8 << 20;
+/// How long lines gather before they are written together.
+const GATHER: Duration = Duration::from_millis(10);
 
 impl Sink {
     /// Starts the thread that writes to `out`.
     pub fn start(mut out: Box<dyn std::io::Write + Send>, format: Format) -> std::io::Result<Self> {
-        let (sender, receiver) = std::sync::mpsc::sync_channel::<Vec<u8>>(QUEUE);
-        let dropped = Arc::new(std::sync::atomic::AtomicU64::new(0));
-        let lost = dropped.clone();
+        let shared = Arc::new(Waiting::default());
+        let waiting = shared.clone();
         std::thread::Builder::new().name("access-log".into()).spawn(move || {
-            let mut batch = Vec::with_capacity(64 * 1024);
-            while let Ok(line) = receiver.recv() {
-                batch.extend_from_slice(&line);
-                while batch.len() < 60 * 1024 {
-                    let Ok(line) = receiver.try_recv() else { break };
-                    batch.extend_from_slice(&line);
-                }
+            let mut batch = Vec::new();
+            while let Some(dropped) = waiting.take(&mut batch) {
                 if let Err(error) = out.write_all(&batch).and_then(|()| out.flush()) {
                     tracing::warn!(%error, "the access log cannot be written");
                 }
-                batch.clear();
-                let dropped = lost.swap(0, std::sync::atomic::Ordering::Relaxed);
                 if dropped > 0 {
                     tracing::warn!(dropped, "the access log's target is too slow: lines were dropped");
                 }
             }
         })?;
-        Ok(Self { sender, dropped, format })
+        Ok(Self { shared, format })
     }
 
     /// Queues a line.
     pub fn log(&self, entry: &Entry<'_>) {
-        let mut line = Vec::with_capacity(512);
-        entry.write(self.format, &mut line);
-        if self.sender.try_send(line).is_err() {
-            self.dropped.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let mut lines = self.shared.lines.lock();
+        if lines.text.len() > MOST {
+            lines.dropped += 1;
+            return;
         }
+        entry.write(self.format, &mut lines.text);
+        if std::mem::take(&mut lines.asleep) {
+            self.shared.wake.notify_one();
+        }
+    }
+
+    /// Waits until everything that was logged is written, for at most this long. To be called when the process ends.
+    pub fn flush(&self, patience: Duration) {
+        let mut lines = self.shared.lines.lock();
+        lines.ended = true;
+        self.shared.wake.notify_one();
+        // The writer notifies once it has written all.
+        self.shared.wake.wait_while_for(&mut lines, |lines| !lines.text.is_empty() || lines.ended, patience);
+    }
+}
+
+impl Waiting {
+    /// Waits for lines and takes them all; `None` once there will be none.
+    fn take(&self, batch: &mut Vec<u8>) -> Option<u64> {
+        batch.clear();
+        let mut lines = self.lines.lock();
+        while lines.text.is_empty() {
+            if lines.ended {
+                lines.ended = false;
+                self.wake.notify_all();
+                return None;
+            }
+            lines.asleep = true;
+            self.wake.wait(&mut lines);
+        }
+        if !lines.ended {
+            // Others follow soon: they leave together.
+            self.wake.wait_for(&mut lines, GATHER);
+        }
+        std::mem::swap(&mut lines.text, batch);
+        Some(std::mem::take(&mut lines.dropped))
     }
 }
 

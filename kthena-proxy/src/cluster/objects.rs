@@ -1,0 +1,235 @@
+//! The objects that the snapshot is made of, as they are now. Nothing is derived here but indexes.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use kthena_api::{ExternalModelProvider, ModelRoute, ModelServer};
+
+/// `namespace` and `name`.
+pub type Key = (String, String);
+
+/// What the proxy keeps of a pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pod {
+    /// Its namespace and name.
+    pub key: Key,
+    /// Its UID.
+    pub uid: Arc<str>,
+    /// Its address, once it has one.
+    pub ip: Option<IpAddr>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its annotations that concern the proxy.
+    pub annotations: BTreeMap<String, String>,
+    /// Whether it serves: it runs, says so, and is not about to go.
+    pub ready: bool,
+    /// The node it runs on.
+    pub node: Option<String>,
+    /// Its phase.
+    pub phase: Option<String>,
+    /// When it started, RFC 3339.
+    pub started: Option<String>,
+}
+
+/// A Secret's data.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Secret {
+    /// Its namespace and name.
+    pub key: Key,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its values.
+    pub data: BTreeMap<String, Vec<u8>>,
+}
+
+/// Pods, found by their labels.
+#[derive(Debug, Default)]
+pub struct Pods {
+    all: BTreeMap<Key, Arc<Pod>>,
+    /// Pods of a namespace by one label.
+    by_label: HashMap<(String, String, String), BTreeSet<String>>,
+}
+
+impl Pods {
+    /// Adds or replaces a pod.
+    pub fn apply(&mut self, pod: Pod) {
+        self.delete(&pod.key);
+        for (name, value) in &pod.labels {
+            let label = (pod.key.0.clone(), name.clone(), value.clone());
+            self.by_label.entry(label).or_default().insert(pod.key.1.clone());
+        }
+        self.all.insert(pod.key.clone(), Arc::new(pod));
+    }
+
+    /// Removes a pod.
+    pub fn delete(&mut self, key: &Key) {
+        let Some(pod) = self.all.remove(key) else { return };
+        for (name, value) in &pod.labels {
+            let label = (key.0.clone(), name.clone(), value.clone());
+            if let Some(pods) = self.by_label.get_mut(&label) {
+                pods.remove(&key.1);
+                if pods.is_empty() {
+                    self.by_label.remove(&label);
+                }
+            }
+        }
+    }
+
+    /// All pods, by namespace and name.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Pod>> {
+        self.all.values()
+    }
+
+    /// One pod.
+    #[must_use]
+    pub fn get(&self, key: &Key) -> Option<&Arc<Pod>> {
+        self.all.get(key)
+    }
+
+    /// Pods of a namespace that have all of these labels. No labels select nothing.
+    ///
+    /// The pods with the rarest of the labels are looked at, not all.
+    pub fn select<'a>(
+        &'a self,
+        namespace: &'a str,
+        labels: &'a BTreeMap<String, String>,
+    ) -> impl Iterator<Item = &'a Arc<Pod>> {
+        let of = |(name, value): (&String, &String)| {
+            self.by_label.get(&(namespace.to_owned(), name.clone(), value.clone()))
+        };
+        let rarest = labels.iter().map(of).min_by_key(|pods| pods.map_or(0, BTreeSet::len)).flatten();
+        rarest
+            .into_iter()
+            .flatten()
+            .filter_map(move |name| self.all.get(&(namespace.to_owned(), name.clone())))
+            .filter(move |pod| labels.iter().all(|(name, value)| pod.labels.get(name) == Some(value)))
+    }
+}
+
+/// Everything the proxy reads.
+#[derive(Debug, Default)]
+pub struct Objects {
+    /// ModelRoutes.
+    pub routes: BTreeMap<Key, Arc<ModelRoute>>,
+    /// ModelServers.
+    pub servers: BTreeMap<Key, Arc<ModelServer>>,
+    /// ExternalModelProviders.
+    pub providers: BTreeMap<Key, Arc<ExternalModelProvider>>,
+    /// Secrets that opted in.
+    pub secrets: BTreeMap<Key, Arc<Secret>>,
+    /// Pods.
+    pub pods: Pods,
+}
+
+/// A change of one kind of object.
+#[derive(Debug)]
+pub enum Event<T> {
+    /// These are all there are.
+    Reset(Vec<T>),
+    /// Added or changed.
+    Apply(T),
+    /// Gone.
+    Delete(Key),
+}
+
+/// A change.
+#[derive(Debug)]
+pub enum Update {
+    /// Of a ModelRoute.
+    Route(Event<ModelRoute>),
+    /// Of a ModelServer.
+    Server(Event<ModelServer>),
+    /// Of an ExternalModelProvider.
+    Provider(Event<ExternalModelProvider>),
+    /// Of a Secret.
+    Secret(Event<Secret>),
+    /// Of a pod.
+    Pod(Event<Pod>),
+    /// No change: what came before is the first complete state.
+    Synced,
+}
+
+impl Objects {
+    /// Applies a change.
+    pub fn update(&mut self, update: Update) {
+        match update {
+            Update::Route(event) => apply(&mut self.routes, event, |route| key_of(&route.metadata)),
+            Update::Server(event) => apply(&mut self.servers, event, |server| key_of(&server.metadata)),
+            Update::Provider(event) => apply(&mut self.providers, event, |provider| key_of(&provider.metadata)),
+            Update::Secret(event) => apply(&mut self.secrets, event, |secret| secret.key.clone()),
+            Update::Synced => {}
+            Update::Pod(Event::Apply(pod)) => self.pods.apply(pod),
+            Update::Pod(Event::Delete(key)) => self.pods.delete(&key),
+            Update::Pod(Event::Reset(all)) => {
+                self.pods = Pods::default();
+                all.into_iter().for_each(|pod| self.pods.apply(pod));
+            }
+        }
+    }
+}
+
+fn apply<T>(map: &mut BTreeMap<Key, Arc<T>>, event: Event<T>, key: impl Fn(&T) -> Key) {
+    match event {
+        Event::Reset(all) => *map = all.into_iter().map(|object| (key(&object), Arc::new(object))).collect(),
+        Event::Apply(object) => {
+            map.insert(key(&object), Arc::new(object));
+        }
+        Event::Delete(key) => {
+            map.remove(&key);
+        }
+    }
+}
+
+/// Namespace and name of an object.
+#[must_use]
+pub fn key_of(meta: &kube::core::ObjectMeta) -> Key {
+    (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(name: &str, labels: &[(&str, &str)]) -> Pod {
+        Pod {
+            key: ("ns".into(), name.into()),
+            uid: name.into(),
+            ip: None,
+            labels: labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            annotations: BTreeMap::new(),
+            ready: true,
+            node: None,
+            phase: None,
+            started: None,
+        }
+    }
+
+    fn selected(pods: &Pods, labels: &[(&str, &str)]) -> Vec<String> {
+        let labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        pods.select("ns", &labels).map(|pod| pod.key.1.clone()).collect()
+    }
+
+    #[test]
+    fn pods_are_found_by_all_of_their_labels() {
+        let mut pods = Pods::default();
+        pods.apply(pod("a", &[("app", "x"), ("role", "prefill")]));
+        pods.apply(pod("b", &[("app", "x"), ("role", "decode")]));
+        pods.apply(pod("c", &[("app", "y")]));
+        assert_eq!(selected(&pods, &[("app", "x")]), ["a", "b"]);
+        assert_eq!(selected(&pods, &[("app", "x"), ("role", "decode")]), ["b"]);
+        assert!(selected(&pods, &[]).is_empty());
+        assert!(selected(&pods, &[("app", "x"), ("nope", "1")]).is_empty());
+    }
+
+    #[test]
+    fn a_relabelled_pod_leaves_its_old_labels() {
+        let mut pods = Pods::default();
+        pods.apply(pod("a", &[("app", "x")]));
+        pods.apply(pod("a", &[("app", "y")]));
+        assert!(selected(&pods, &[("app", "x")]).is_empty());
+        assert_eq!(selected(&pods, &[("app", "y")]), ["a"]);
+        pods.delete(&("ns".into(), "a".into()));
+        assert!(selected(&pods, &[("app", "y")]).is_empty() && pods.by_label.is_empty());
+    }
+}
