@@ -54,6 +54,18 @@ pub enum FieldErrorKind {
         /// The repeated value.
         value: Value,
     },
+    /// The text has too many characters.
+    TooLong {
+        /// How many it may have.
+        max: usize,
+    },
+    /// The list or map has too many entries.
+    TooMany {
+        /// How many it has.
+        actual: usize,
+        /// How many it may have.
+        max: usize,
+    },
     /// The schema has no such field.
     Unknown,
 }
@@ -170,19 +182,39 @@ impl FieldError {
         }
     }
 
+    /// A text with too many characters.
+    pub fn too_long(path: FieldPath, max: usize) -> Self {
+        let detail = format!("must be no more than {max} characters");
+        Self {
+            path,
+            kind: FieldErrorKind::TooLong { max },
+            detail,
+        }
+    }
+
+    /// A list or map with too many entries.
+    pub fn too_many(path: FieldPath, actual: usize, max: usize) -> Self {
+        let detail = format!("must have at most {max} items");
+        Self {
+            path,
+            kind: FieldErrorKind::TooMany { actual, max },
+            detail,
+        }
+    }
+
     /// A field that the schema does not have.
     pub fn unknown(path: FieldPath) -> Self {
         Self {
             path,
             kind: FieldErrorKind::Unknown,
-            detail: "no such field".to_owned(),
+            detail: String::new(),
         }
     }
 
     /// Everything but the path.
     fn body(&self) -> String {
         let head = match &self.kind {
-            FieldErrorKind::Invalid { value } => format!("Invalid value: {}", shown(value)),
+            FieldErrorKind::Invalid { value } => format!("Invalid value: {value}"),
             FieldErrorKind::Required => "Required value".to_owned(),
             FieldErrorKind::Forbidden => "Forbidden".to_owned(),
             FieldErrorKind::Unsupported { value, supported } => {
@@ -193,7 +225,9 @@ impl FieldError {
                     supported.join(", ")
                 )
             }
-            FieldErrorKind::Duplicate { value } => format!("Duplicate value: {}", shown(value)),
+            FieldErrorKind::Duplicate { value } => format!("Duplicate value: {value}"),
+            FieldErrorKind::TooLong { .. } => "Too long".to_owned(),
+            FieldErrorKind::TooMany { actual, .. } => format!("Too many: {actual}"),
             FieldErrorKind::Unknown => "Unknown field".to_owned(),
         };
         if self.detail.is_empty() {
@@ -211,15 +245,6 @@ impl fmt::Display for FieldError {
 }
 
 impl std::error::Error for FieldError {}
-
-/// A value in a message: null in quotes as the API server shows it, everything else as JSON.
-fn shown(value: &Value) -> String {
-    if value.is_null() {
-        quoted("null")
-    } else {
-        value.to_string()
-    }
-}
 
 fn quoted(text: &str) -> String {
     Value::from(text).to_string()
@@ -317,7 +342,7 @@ mod tests {
         );
         check(
             FieldError::invalid(path(), Value::Null, "missing"),
-            r#"p: Invalid value: "null": missing"#,
+            "p: Invalid value: null: missing",
         );
         check(
             FieldError::invalid(path(), json!({"a": "b"}), "bad"),
@@ -336,6 +361,14 @@ mod tests {
             r#"p: Unsupported value: "c": supported values: "a", "b""#,
         );
         check(FieldError::duplicate(path(), "a"), r#"p: Duplicate value: "a""#);
-        check(FieldError::unknown(path()), "p: Unknown field: no such field");
+        check(
+            FieldError::too_long(path(), 3),
+            "p: Too long: must be no more than 3 characters",
+        );
+        check(
+            FieldError::too_many(path(), 5, 4),
+            "p: Too many: 5: must have at most 4 items",
+        );
+        check(FieldError::unknown(path()), "p: Unknown field");
     }
 }

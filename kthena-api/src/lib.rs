@@ -1,6 +1,8 @@
 //! Types, defaults and validation of the Kthena Kubernetes API.
 #![warn(missing_docs)]
 
+pub mod admission;
+pub mod annotation;
 pub mod autoscaling_policy;
 pub mod cel;
 pub mod condition;
@@ -15,9 +17,16 @@ pub mod model_booster;
 pub mod model_route;
 pub mod model_server;
 pub mod model_serving;
+pub mod mutation;
+pub mod name;
 pub mod pattern;
 pub mod quantity;
+pub mod schema;
 mod string_enum;
+#[cfg(test)]
+mod testing;
+pub mod url;
+pub mod validation;
 
 pub use autoscaling_policy::{AutoscalingPolicy, AutoscalingPolicySpec, AutoscalingPolicyStatus};
 pub use external_model_provider::{

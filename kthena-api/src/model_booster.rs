@@ -13,6 +13,7 @@ use crate::{
     condition,
     external::{self, Embedded, EnvVar},
     model_route::ModelMatch,
+    model_server::KvConnectorType,
     model_serving::any_json,
     string_enum::string_enum,
 };
@@ -210,5 +211,15 @@ impl ModelWorker {
     /// What the engine does, with its default.
     pub fn effective_type(&self) -> &ModelWorkerType {
         self.type_.as_ref().unwrap_or(&ModelWorkerType::Server)
+    }
+}
+
+/// The connector that a ModelServer needs for engines with this `kv_connector` in their `kv-transfer-config`.
+pub fn kv_connector_type(connector: &str) -> Option<KvConnectorType> {
+    match connector {
+        "MooncakeConnector" | "MooncakeConnectorV1" => Some(KvConnectorType::Mooncake),
+        "NixlConnector" => Some(KvConnectorType::Nixl),
+        "LMCacheConnectorV1" => Some(KvConnectorType::Lmcache),
+        _ => None,
     }
 }
