@@ -21,32 +21,27 @@
 //! Everything runs on a thread of its own: a test may block.
 
 mod address;
+mod builder;
 mod container;
 mod dispatch;
 mod engine;
 mod node;
 mod pod;
 mod probe;
+mod report;
 mod status;
 mod worker;
 
-use std::{net::Ipv4Addr, path::PathBuf, thread::JoinHandle, time::Duration};
+use std::{net::Ipv4Addr, thread::JoinHandle};
 
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ObjectMeta;
 use tokio::sync::{mpsc, oneshot};
 
-use self::{
-    address::Addresses,
-    dispatch::{Order, Settings},
-    worker::Action,
-};
-use crate::{
-    cargo,
-    cluster::{Cluster, Identity, Namespace},
-    reserve::Range,
-};
+pub use self::builder::Builder;
+use self::{dispatch::Order, worker::Action};
+use crate::cluster::{Cluster, Namespace};
 
 /// Annotation of a pod: the simulator's arguments, separated by spaces. `--listen` is added.
 pub const ARGUMENTS: &str = "sim.kthena.io/args";
@@ -56,20 +51,6 @@ pub const CONTAINER: &str = "sim.kthena.io/container";
 pub const ADDRESS: &str = "sim.kthena.io/address";
 /// Label of the nodes that this kubelet makes.
 pub const NODE_LABEL: &str = "kthena.io/test-kubelet";
-
-/// Settings of a kubelet that does not run yet.
-#[derive(Debug, Clone)]
-pub struct Builder {
-    identity: Identity,
-    dir: PathBuf,
-    node: String,
-    labels: Vec<(String, String)>,
-    binds: Option<String>,
-    range: Range,
-    arguments: Vec<String>,
-    program: Option<PathBuf>,
-    probe_every: Duration,
-}
 
 /// A running kubelet. Dropping it kills its engines and leaves their pods as they are.
 #[derive(Debug)]
@@ -93,31 +74,12 @@ pub struct RunningPod {
 impl Kubelet {
     /// A kubelet whose node takes every pod of a namespace that no scheduler has bound.
     pub fn on(cluster: &Cluster, space: &Namespace) -> Builder {
-        let mut builder = Self::node(cluster, &format!("node-{}", space.name()));
-        builder.binds = Some(space.name().to_owned());
-        builder
+        Self::node(cluster, &format!("node-{}", space.name())).binding(space)
     }
 
     /// A kubelet for the pods that are bound to a node of this name.
     pub fn node(cluster: &Cluster, name: &str) -> Builder {
-        Builder {
-            identity: cluster.admin().clone(),
-            dir: cluster.dir().join("pods"),
-            node: name.to_owned(),
-            labels: Vec::new(),
-            binds: None,
-            range: Range::default(),
-            arguments: [
-                "--prefill-tokens-per-second",
-                "0",
-                "--decode-tokens-per-second",
-                "0",
-            ]
-            .map(str::to_owned)
-            .into(),
-            program: None,
-            probe_every: Duration::from_millis(250),
-        }
+        Builder::new(cluster, name)
     }
 
     pub fn name(&self) -> &str {
@@ -229,82 +191,6 @@ impl Drop for Kubelet {
             self.orders = closed;
             self.join().ok();
         }
-    }
-}
-
-impl Builder {
-    /// One more label on the node.
-    pub fn label(mut self, key: &str, value: &str) -> Self {
-        self.labels.push((key.to_owned(), value.to_owned()));
-        self
-    }
-
-    /// Addresses from another range than loopback.
-    pub fn range(mut self, range: Range) -> Self {
-        self.range = range;
-        self
-    }
-
-    /// Arguments that every engine gets unless its pod says otherwise. They replace the default, which makes engines that
-    /// compute in no time.
-    pub fn engine_arguments<S: Into<String>>(mut self, arguments: impl IntoIterator<Item = S>) -> Self {
-        self.arguments = arguments.into_iter().map(Into::into).collect();
-        self
-    }
-
-    /// Another program than the simulator of this workspace; it has to understand `--listen`.
-    pub fn program(mut self, path: impl Into<PathBuf>) -> Self {
-        self.program = Some(path.into());
-        self
-    }
-
-    /// The pause between two probes of an engine.
-    pub fn probe_every(mut self, period: Duration) -> Self {
-        self.probe_every = period;
-        self
-    }
-
-    /// Starts it and waits until its node is Ready.
-    pub async fn start(self) -> Result<Kubelet> {
-        std::fs::create_dir_all(&self.dir).with_context(|| format!("creating {}", self.dir.display()))?;
-        let program = match self.program.clone() {
-            Some(program) => program,
-            None => tokio::task::spawn_blocking(|| cargo::binary("kthena-sim"))
-                .await
-                .context("building the sim")??,
-        };
-        let mut addresses = Addresses::new(self.range);
-        let address = addresses.next()?;
-        let (orders, inbox) = mpsc::channel(64);
-        let (ready, started) = oneshot::channel();
-        let settings = Settings {
-            identity: self.identity,
-            node: self.node.clone(),
-            labels: self.labels,
-            binds: self.binds,
-            address,
-            dir: self.dir,
-            program,
-            arguments: self.arguments,
-            probe_every: self.probe_every,
-        };
-        let work = move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime
-                .expect("a runtime can be made")
-                .block_on(dispatch::run(settings, addresses, inbox, ready));
-        };
-        let thread = std::thread::Builder::new()
-            .name(self.node.clone())
-            .spawn(work)
-            .context("starting a thread")?;
-        started.await.context("the kubelet has ended before it began")??;
-        Ok(Kubelet {
-            node: self.node,
-            address,
-            orders,
-            thread: Some(thread),
-        })
     }
 }
 

@@ -13,9 +13,13 @@ use k8s_openapi::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    sync::watch,
+    task::JoinHandle,
 };
 
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How often an engine is probed until it first answers.
+const EAGER: Duration = Duration::from_millis(40);
 
 /// How to ask an engine whether it is ready.
 #[derive(Debug, Clone, PartialEq)]
@@ -100,6 +104,44 @@ async fn get(at: SocketAddr, path: &str) -> Result<u16> {
     let mut line = [0; 12]; // "HTTP/1.1 200"
     stream.read_exact(&mut line).await?;
     Ok(std::str::from_utf8(&line[9..])?.parse()?)
+}
+
+/// A task that keeps asking.
+pub(super) struct Prober {
+    task: JoinHandle<()>,
+    pub(super) passes: watch::Receiver<bool>,
+}
+
+impl Prober {
+    pub(super) fn start(probe: Probe, address: Ipv4Addr, every: Duration) -> Self {
+        let (report, passes) = watch::channel(false);
+        let ask = async move {
+            let mut failures = 0;
+            loop {
+                if probe.passes(address).await {
+                    failures = 0;
+                    report.send_replace(true);
+                } else {
+                    failures += 1;
+                    if failures >= probe.failure_threshold {
+                        report.send_replace(false);
+                    }
+                }
+                let pause = if *report.borrow() { every } else { EAGER };
+                tokio::time::sleep(pause).await;
+            }
+        };
+        Self {
+            task: tokio::spawn(ask),
+            passes,
+        }
+    }
+}
+
+impl Drop for Prober {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 #[cfg(test)]

@@ -4,15 +4,10 @@ use std::{net::Ipv4Addr, process::Command, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
-use kube::{
-    Api,
-    api::{DeleteParams, Patch, PatchParams, Preconditions},
-};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    task::JoinHandle,
     time::Instant,
 };
 
@@ -22,19 +17,15 @@ use super::{
     dispatch::Shared,
     engine::{self, Engine},
     pod,
-    probe::Probe,
-    status::{self, Transitions, View},
+    probe::{Probe, Prober},
+    status::Transitions,
 };
 use crate::process::Process;
 
 /// How often a process is looked at.
 const TICK: Duration = Duration::from_millis(50);
-/// How often an engine is probed until it first answers.
-const EAGER: Duration = Duration::from_millis(40);
 /// The pause before the second restart in a row; it doubles from there. The first restart is at once.
 const BACKOFF: Duration = Duration::from_millis(250);
-/// A request to an API server that is not there should not hold up SIGTERM for long.
-const REQUEST: Duration = Duration::from_secs(2);
 
 /// What a test does to a pod.
 #[derive(Debug, Clone, Copy)]
@@ -54,25 +45,19 @@ pub(super) enum Update {
 }
 
 pub(super) struct Worker {
-    shared: Arc<Shared>,
-    pod: Pod,
+    pub(super) shared: Arc<Shared>,
+    pub(super) pod: Pod,
     engine: Option<Engine>,
-    address: Ipv4Addr,
-    started: Timestamp,
-    runs: Vec<Run>,
+    pub(super) address: Ipv4Addr,
+    pub(super) started: Timestamp,
+    pub(super) runs: Vec<Run>,
     next_start: Instant,
-    readiness: Readiness,
+    pub(super) readiness: Readiness,
     probe: Option<Prober>,
     end: Option<End>,
-    transitions: Transitions,
-    reported: Option<Value>,
-    is_deleted: bool,
-}
-
-/// A task that keeps asking.
-struct Prober {
-    task: JoinHandle<()>,
-    passes: watch::Receiver<bool>,
+    pub(super) transitions: Transitions,
+    pub(super) reported: Option<Value>,
+    pub(super) is_deleted: bool,
 }
 
 /// The last part of a pod's life.
@@ -282,62 +267,8 @@ impl Worker {
         }
     }
 
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.runs.iter().all(|run| matches!(run.state, State::Ended(_)))
-    }
-
-    /// Patches the status if it has changed; what fails is tried again at the next tick.
-    async fn report(&mut self) {
-        let view = View {
-            pod: &self.pod,
-            ip: self.address,
-            host: self.shared.settings.address,
-            started: self.started,
-            runs: &self.runs,
-            readiness: self.readiness,
-            is_over: self.is_over(),
-        };
-        let patch = status::patch(&view, &mut self.transitions, Timestamp::now());
-        if self.is_deleted || self.reported.as_ref() == Some(&patch) {
-            return;
-        }
-        let (api, name) = (self.api(), self.pod.metadata.name.clone().unwrap_or_default());
-        let (parameters, body) = (PatchParams::default(), Patch::Strategic(&patch));
-        match tokio::time::timeout(REQUEST, api.patch_status(&name, &parameters, &body)).await {
-            Ok(Ok(_)) => self.reported = Some(patch),
-            // It is gone, or another pod has its name.
-            Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => {
-                self.reported = Some(patch);
-            }
-            Ok(Err(kube::Error::Api(status))) if status.code < 500 && status.code != 429 => {
-                eprintln!(
-                    "{}: the API server refuses its status: {}",
-                    self.name(),
-                    status.message
-                );
-                self.reported = Some(patch);
-            }
-            Ok(Err(_)) | Err(_) => {}
-        }
-    }
-
-    /// The kubelet's last word: the object goes now, unless finalizers hold it.
-    async fn delete(&self) -> bool {
-        let preconditions = Preconditions {
-            uid: self.pod.metadata.uid.clone(),
-            resource_version: None,
-        };
-        let now = DeleteParams {
-            grace_period_seconds: Some(0),
-            preconditions: Some(preconditions),
-            ..DeleteParams::default()
-        };
-        let (api, name) = (self.api(), self.pod.metadata.name.clone().unwrap_or_default());
-        let request = api.delete(&name, &now);
-        matches!(
-            tokio::time::timeout(REQUEST, request).await,
-            Ok(Ok(_) | Err(kube::Error::Api(_)))
-        )
     }
 
     fn pick_address(&self) -> Result<Ipv4Addr> {
@@ -350,49 +281,12 @@ impl Worker {
         }
     }
 
-    fn api(&self) -> Api<Pod> {
-        let namespace = self.pod.metadata.namespace.as_deref().unwrap_or("default");
-        Api::namespaced(self.shared.client.clone(), namespace)
-    }
-
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         let metadata = &self.pod.metadata;
         format!(
             "{}/{}",
             metadata.namespace.as_deref().unwrap_or_default(),
             metadata.name.as_deref().unwrap_or_default()
         )
-    }
-}
-
-impl Prober {
-    fn start(probe: Probe, address: Ipv4Addr, every: Duration) -> Self {
-        let (report, passes) = watch::channel(false);
-        let ask = async move {
-            let mut failures = 0;
-            loop {
-                if probe.passes(address).await {
-                    failures = 0;
-                    report.send_replace(true);
-                } else {
-                    failures += 1;
-                    if failures >= probe.failure_threshold {
-                        report.send_replace(false);
-                    }
-                }
-                let pause = if *report.borrow() { every } else { EAGER };
-                tokio::time::sleep(pause).await;
-            }
-        };
-        Self {
-            task: tokio::spawn(ask),
-            passes,
-        }
-    }
-}
-
-impl Drop for Prober {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
