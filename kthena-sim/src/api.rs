@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use crate::config::Kind;
 use crate::engine::Engine;
 use crate::fault::Subject;
 use crate::http::conn::Service;
@@ -27,6 +28,7 @@ mod pooling;
 mod responses;
 mod route;
 mod run;
+mod sglang;
 mod tokens;
 mod usage;
 
@@ -39,11 +41,9 @@ pub(crate) struct Api(pub(crate) Arc<Engine>);
 /// A request for text, with what every endpoint wants to know.
 pub(crate) struct Call<'a> {
     pub(crate) engine: &'a Arc<Engine>,
-    pub(crate) request: &'a Request,
     pub(crate) body: &'a Map<String, Value>,
     /// The part of the answer's id that the client may choose.
     pub(crate) id: String,
-    pub(crate) phase: Phase,
 }
 
 /// Counts a request that is being answered. Dropped before its end, the client has gone.
@@ -56,7 +56,9 @@ struct Flight<'a> {
 }
 
 impl Service for Api {
-    const VARY: bool = true;
+    fn varies(&self) -> bool {
+        self.0.config.kind != Kind::Sglang
+    }
 
     fn refuses(&self) -> bool {
         self.0.faults.refuses()
@@ -118,7 +120,7 @@ async fn infer(
     phase: Phase,
     out: &mut Responder<'_>,
 ) -> Result<(), Cut> {
-    let id = common::request_id(request, members);
+    let id = common::request_id(engine.config.kind, request, members);
     let flight = Flight::new(engine, phase, id.clone());
     match out.intercept().await {
         Ok(false) => {}
@@ -128,13 +130,7 @@ async fn infer(
     let outcome = match common::check(engine, request, members) {
         Err(error) => Err(error.into()),
         Ok(body) => {
-            let call = Call {
-                engine,
-                request,
-                body,
-                id,
-                phase,
-            };
+            let call = Call { engine, body, id };
             tokio::select! {
                 biased;
                 outcome = route.run(&call, out) => outcome,
@@ -147,7 +143,7 @@ async fn infer(
         Err(Trouble::Cut(Cut::Io(error))) => Err(Cut::Io(error)),
         Err(Trouble::Cut(cut)) => flight.end(Outcome::Failed, Err(cut)),
         Err(Trouble::Api(error)) => {
-            let sent = error.send(out).await;
+            let sent = error.send(route.style(engine.config.kind), out).await;
             flight.end(Outcome::Failed, sent)
         }
     }

@@ -332,8 +332,9 @@ impl Sequence {
                 true,
             ));
         }
-        // A prompt whose answer ended by itself has nothing left to decode, and is not handed over.
+        // vLLM does not hand over a prompt whose answer ended by itself; SGLang does not care.
         let give = match &self.job.transfer {
+            Transfer::Give(give @ Give::Met(_)) => give,
             Transfer::Give(give) if !finish.is_stop() => give,
             _ => return Ok(None),
         };

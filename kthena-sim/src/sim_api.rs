@@ -22,8 +22,6 @@ enum Rules {
 }
 
 impl Service for Admin {
-    const VARY: bool = false;
-
     async fn call(&self, request: Request, out: &mut Responder<'_>) -> Result<(), Cut> {
         out.reply(answer(&self.0, &request)).await
     }

@@ -141,7 +141,6 @@ impl Refused {
 pub(crate) enum Outcome {
     Finished,
     Failed,
-    Aborted,
 }
 
 /// The live counters.
@@ -195,7 +194,6 @@ impl Counters {
             match outcome {
                 Outcome::Finished => phase.finished += 1,
                 Outcome::Failed => phase.failed += 1,
-                Outcome::Aborted => phase.aborted += 1,
             }
         });
     }

@@ -110,7 +110,7 @@ pub(crate) async fn run(call: &Call<'_>, out: &mut Responder<'_>) -> Result<(), 
     let fields = Fields(call.body);
     fields.required("messages")?;
     let messages = fields.array("messages")?.unwrap_or_default();
-    let options = common::options(fields)?;
+    let options = common::options(call.engine.config.kind, fields)?;
     let logprobs = fields.flag("logprobs")?;
     let top = fields.integer("top_logprobs")?;
     let served = common::model(call)?;

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::fields::{Fields, wrong};
 use super::{ApiError, Call};
+use crate::config::Kind;
 use crate::engine::Engine;
 use crate::generate::{Job, Sampling};
 use crate::http::request::Request;
@@ -38,10 +39,15 @@ pub(crate) enum Limit {
 }
 
 /// The client's id of a request, or a new one.
-pub(crate) fn request_id(request: &Request, body: Option<&Map<String, Value>>) -> String {
-    let header = request.header("x-request-id").map(str::to_owned);
-    let member = || Some(body?.get("request_id")?.as_str()?.to_owned());
-    header.or_else(member).unwrap_or_else(hex16)
+pub(crate) fn request_id(kind: Kind, request: &Request, body: Option<&Map<String, Value>>) -> String {
+    let member = |name: &str| Some(body?.get(name)?.as_str()?.to_owned());
+    match kind {
+        Kind::Vllm | Kind::VllmAscend => {
+            let header = request.header("x-request-id").map(str::to_owned);
+            header.or_else(|| member("request_id")).unwrap_or_else(hex16)
+        }
+        Kind::Sglang => member("rid").unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string()),
+    }
 }
 
 /// A random id of 16 digits.
@@ -65,14 +71,8 @@ pub(crate) fn check<'a>(
         return Err(ApiError::dead());
     }
     let media_type = request.header("content-type").unwrap_or_default();
-    if media_type
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase()
-        != "application/json"
-    {
+    let media_type = media_type.split(';').next().unwrap_or_default().trim();
+    if !media_type.eq_ignore_ascii_case("application/json") {
         return Err(ApiError::wrong_media_type());
     }
     members.ok_or_else(|| not_an_object(&request.body))
@@ -82,16 +82,19 @@ pub(crate) fn check<'a>(
 pub(crate) fn model(call: &Call<'_>) -> Result<Served, ApiError> {
     let name = Fields(call.body).text("model")?;
     let models = call.engine.models.lock();
-    models
-        .find(name)
-        .ok_or_else(|| ApiError::unknown_model(name.unwrap_or_default(), models.names()))
+    match models.find(name) {
+        Some(served) => Ok(served),
+        // SGLang does not look at the name of the base model.
+        None if call.engine.config.kind == Kind::Sglang => models.find(None).ok_or_else(ApiError::dead),
+        None => Err(ApiError::unknown_model(name.unwrap_or_default(), models.names())),
+    }
 }
 
 /// How the answer is wanted.
-pub(crate) fn options(fields: Fields<'_>) -> Result<Options, ApiError> {
+pub(crate) fn options(kind: Kind, fields: Fields<'_>) -> Result<Options, ApiError> {
     let stream = fields.flag("stream")?;
     let given = fields.object("stream_options")?.map(Fields);
-    if given.is_some() && !stream {
+    if given.is_some() && !stream && kind != Kind::Sglang {
         let message = "Stream options can only be defined when `stream=True`.";
         return Err(ApiError::parameter(message, "stream_options", None));
     }

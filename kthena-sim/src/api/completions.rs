@@ -82,7 +82,7 @@ struct Completion<'a> {
 
 pub(crate) async fn run(call: &Call<'_>, out: &mut Responder<'_>) -> Result<(), Trouble> {
     let fields = Fields(call.body);
-    let options = common::options(fields)?;
+    let options = common::options(call.engine.config.kind, fields)?;
     let logprobs = fields.integer("logprobs")?;
     let served = common::model(call)?;
     let prompts = common::prompts(fields)?;
@@ -139,8 +139,7 @@ impl Completion<'_> {
         out.start_events().await?;
         let most = self.call.engine.config.tokens_per_event.max(1) as usize;
         let mut items = run::start(&self.job, &self.id, &self.prompts, Naming::Numbered, most);
-        let mut spent = Spent::default();
-        spent.prompt = self.prompts.iter().map(|prompt| prompt.len() as u32).sum();
+        let mut spent = self.spent(&[]);
         let mut offsets = vec![0; self.prompts.len() * self.job.sampling.n as usize];
         while let Some(item) = items.next().await {
             let item = item?;

@@ -1,10 +1,12 @@
 //! Errors as clients see them.
 
+use serde::Serialize;
 use serde_json::Value;
 
 use super::fields::repr;
+use crate::config::Kind;
 use crate::generate::Failure;
-use crate::http::respond::{Cut, Reply, Responder};
+use crate::http::respond::{Cut, JSON, Reply, Responder};
 use crate::kv::Refusal;
 
 /// An error with its status, type and parameter.
@@ -16,6 +18,18 @@ pub(crate) struct ApiError {
     message: String,
     refused: Option<Refusal>,
 }
+
+/// How errors look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Style {
+    Vllm,
+    Sglang,
+    /// vLLM's `/v1/messages`.
+    Anthropic,
+}
+
+/// The type of what the schema's validator objects to.
+const SCHEMA: &str = "Bad Request";
 
 /// Why a request has no ordinary end.
 #[derive(Debug)]
@@ -66,14 +80,14 @@ impl ApiError {
         let what = format!(
             "{{'type': '{kind}', 'loc': '{location}', 'msg': '{message}', 'input': '{input}'{context}}}"
         );
-        let mut error = Self::new(400, "Bad Request", format!("1 validation error:\n  {what}"));
+        let mut error = Self::new(400, SCHEMA, format!("1 validation error:\n  {what}"));
         error.param = Some(location.to_owned());
         error
     }
 
     pub(crate) fn wrong_media_type() -> Self {
         let what = "Unsupported Media Type: Only 'application/json' is allowed";
-        Self::new(400, "Bad Request", format!("1 validation error:\n  {what}"))
+        Self::new(400, SCHEMA, format!("1 validation error:\n  {what}"))
     }
 
     pub(crate) fn unknown_model(name: &str, known: &[String]) -> Self {
@@ -101,8 +115,13 @@ impl ApiError {
     }
 
     /// The error as a whole answer.
-    pub(crate) fn reply(&self) -> Reply {
-        let reply = Reply::json(self.status, &Envelope { error: ordered(self) });
+    pub(crate) fn reply(&self, style: Style) -> Reply {
+        let reply = Reply {
+            status: self.status,
+            content_type: Some(JSON),
+            body: self.body(style),
+            ..Reply::default()
+        };
         match self.refused {
             Some(refused) => reply.header("x-kthena-sim-refused", refused.as_str()),
             None => reply,
@@ -110,23 +129,66 @@ impl ApiError {
     }
 
     /// Sends the error: as a whole answer, or into a stream that has begun.
-    pub(crate) async fn send(&self, out: &mut Responder<'_>) -> Result<(), Cut> {
+    pub(crate) async fn send(&self, style: Style, out: &mut Responder<'_>) -> Result<(), Cut> {
         if out.status().is_none() {
-            return out.reply(self.reply()).await;
+            return out.reply(self.reply(style)).await;
         }
-        let body = serde_json::to_string(&Envelope { error: ordered(self) }).unwrap_or_default();
-        out.event(format!("data: {body}\n\n").as_bytes()).await?;
-        out.event(b"data: [DONE]\n\n").await?;
+        let body = match style {
+            Style::Vllm | Style::Anthropic => self.body(style),
+            Style::Sglang => [b"{\"error\":", self.body(style).as_slice(), b"}"].concat(),
+        };
+        let event = if style == Style::Anthropic {
+            b"event: error\ndata: ".as_slice()
+        } else {
+            b"data: "
+        };
+        out.event(&[event, &body, b"\n\n"].concat()).await?;
+        if style != Style::Anthropic {
+            out.event(b"data: [DONE]\n\n").await?;
+        }
         out.finish().await
+    }
+
+    fn body(&self, style: Style) -> Vec<u8> {
+        let (message, param, code) = (self.message.as_str(), self.param.as_deref(), self.status);
+        // The schema's validator stands before the endpoint and knows nothing of its style.
+        let written = match style {
+            Style::Anthropic if self.kind != SCHEMA => {
+                let error = Named {
+                    r#type: self.kind,
+                    message,
+                };
+                serde_json::to_vec(&Anthropic {
+                    r#type: "error",
+                    error,
+                })
+            }
+            Style::Vllm | Style::Anthropic => serde_json::to_vec(&Vllm {
+                error: Members {
+                    message,
+                    r#type: self.kind,
+                    param,
+                    code,
+                },
+            }),
+            Style::Sglang => serde_json::to_vec(&Sglang {
+                object: "error",
+                message,
+                r#type: self.kind,
+                param,
+                code,
+            }),
+        };
+        written.unwrap_or_default()
     }
 }
 
-#[derive(serde::Serialize)]
-struct Envelope<'a> {
+#[derive(Serialize)]
+struct Vllm<'a> {
     error: Members<'a>,
 }
 
-#[derive(serde::Serialize)]
+#[derive(Serialize)]
 struct Members<'a> {
     message: &'a str,
     r#type: &'a str,
@@ -134,12 +196,33 @@ struct Members<'a> {
     code: u16,
 }
 
-fn ordered(error: &ApiError) -> Members<'_> {
-    Members {
-        message: &error.message,
-        r#type: error.kind,
-        param: error.param.as_deref(),
-        code: error.status,
+#[derive(Serialize)]
+struct Sglang<'a> {
+    object: &'static str,
+    message: &'a str,
+    r#type: &'a str,
+    param: Option<&'a str>,
+    code: u16,
+}
+
+#[derive(Serialize)]
+struct Anthropic<'a> {
+    r#type: &'static str,
+    error: Named<'a>,
+}
+
+#[derive(Serialize)]
+struct Named<'a> {
+    r#type: &'a str,
+    message: &'a str,
+}
+
+impl Style {
+    pub(crate) fn of(kind: Kind) -> Self {
+        match kind {
+            Kind::Vllm | Kind::VllmAscend => Self::Vllm,
+            Kind::Sglang => Self::Sglang,
+        }
     }
 }
 

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use super::error::Style;
 use super::fields::Fields;
 use super::{
     ApiError, Call, Trouble, chat, common, completions, detail, lora, messages, models, pooling, responses,
-    tokens,
+    sglang, tokens,
 };
 use crate::config::{Config, Kind, Task};
 use crate::engine::Engine;
@@ -37,6 +38,12 @@ pub(crate) enum Route {
     Embeddings,
     Score,
     Rerank,
+    SglangModels,
+    SglangModelInfo,
+    SglangServerInfo,
+    SglangGenerate,
+    SglangCompletions,
+    SglangChat,
 }
 
 /// A row of the table: method, path, endpoint, and what the model must be for.
@@ -84,11 +91,47 @@ const VLLM: &[Row] = &[
     ("POST", "/v2/rerank", Route::Rerank, Some(Task::Score)),
 ];
 
+const SGLANG: &[Row] = &[
+    ("GET", "/health", Route::Health, None),
+    ("GET", "/health_generate", Route::Health, None),
+    ("GET", "/v1/models", Route::SglangModels, None),
+    ("GET", "/get_model_info", Route::SglangModelInfo, None),
+    ("GET", "/model_info", Route::SglangModelInfo, None),
+    ("GET", "/get_server_info", Route::SglangServerInfo, None),
+    ("GET", "/server_info", Route::SglangServerInfo, None),
+    ("GET", "/metrics", Route::Metrics, None),
+    ("POST", "/tokenize", Route::Tokenize, None),
+    ("POST", "/v1/tokenize", Route::Tokenize, None),
+    ("POST", "/detokenize", Route::Detokenize, None),
+    ("POST", "/v1/detokenize", Route::Detokenize, None),
+    ("POST", "/load_lora_adapter", Route::LoadLora, None),
+    ("POST", "/unload_lora_adapter", Route::UnloadLora, None),
+    ("POST", "/generate", Route::SglangGenerate, Some(Task::Generate)),
+    (
+        "POST",
+        "/v1/completions",
+        Route::SglangCompletions,
+        Some(Task::Generate),
+    ),
+    (
+        "POST",
+        "/v1/chat/completions",
+        Route::SglangChat,
+        Some(Task::Generate),
+    ),
+    ("POST", "/v1/responses", Route::Responses, Some(Task::Generate)),
+    ("POST", "/v1/messages", Route::Messages, Some(Task::Generate)),
+    ("POST", "/v1/embeddings", Route::Embeddings, Some(Task::Embed)),
+    ("POST", "/v1/score", Route::Score, Some(Task::Score)),
+    ("POST", "/v1/rerank", Route::Rerank, Some(Task::Score)),
+];
+
 impl Route {
     /// The endpoint of a request, or FastAPI's answer where there is none.
     pub(crate) fn find(config: &Config, method: &str, path: &str) -> Result<Self, Reply> {
         let rows = match config.kind {
-            Kind::Vllm | Kind::VllmAscend | Kind::Sglang => VLLM,
+            Kind::Vllm | Kind::VllmAscend => VLLM,
+            Kind::Sglang => SGLANG,
         };
         let served = |row: &&Row| row.1 == path && row.3.is_none_or(|task| config.task.contains(&task));
         let mut allow = Vec::new();
@@ -108,7 +151,15 @@ impl Route {
     pub(crate) fn takes_json(self) -> bool {
         !matches!(
             self,
-            Self::Health | Self::Version | Self::Load | Self::KvEventSources | Self::Models | Self::Metrics
+            Self::Health
+                | Self::Version
+                | Self::Load
+                | Self::KvEventSources
+                | Self::Models
+                | Self::Metrics
+                | Self::SglangModels
+                | Self::SglangModelInfo
+                | Self::SglangServerInfo
         )
     }
 
@@ -123,7 +174,19 @@ impl Route {
                 | Self::Embeddings
                 | Self::Score
                 | Self::Rerank
+                | Self::SglangGenerate
+                | Self::SglangCompletions
+                | Self::SglangChat
         )
+    }
+
+    /// How errors of the endpoint look.
+    pub(crate) fn style(self, kind: Kind) -> Style {
+        if self == Self::Messages && kind != Kind::Sglang {
+            Style::Anthropic
+        } else {
+            Style::of(kind)
+        }
     }
 
     /// Answers what needs no computing.
@@ -135,7 +198,7 @@ impl Route {
     ) -> Reply {
         let with_body = |answer: &dyn Fn(Fields<'_>) -> Result<Reply, ApiError>| {
             let answered = common::check(engine, request, body).and_then(|body| answer(Fields(body)));
-            answered.unwrap_or_else(|error| error.reply())
+            answered.unwrap_or_else(|error| error.reply(Style::of(engine.config.kind)))
         };
         match self {
             Self::Health => Reply::empty(if engine.is_dead() { 503 } else { 200 }),
@@ -149,7 +212,10 @@ impl Route {
             Self::CountTokens => with_body(&messages::count),
             Self::LoadLora => with_body(&|fields| lora::load(engine, fields)),
             Self::UnloadLora => with_body(&|fields| lora::unload(engine, fields)),
-            Self::ScaleOut => ApiError::scale_out().reply(),
+            Self::ScaleOut => ApiError::scale_out().reply(Style::of(engine.config.kind)),
+            Self::SglangModels => sglang::models(engine),
+            Self::SglangModelInfo => sglang::model_info(engine),
+            Self::SglangServerInfo => sglang::server_info(engine),
             _ => detail(404, "Not Found"),
         }
     }
@@ -164,6 +230,9 @@ impl Route {
             Self::Embeddings => pooling::embeddings(call, out).await,
             Self::Score => pooling::score(call, out).await,
             Self::Rerank => pooling::rerank(call, out).await,
+            Self::SglangGenerate => sglang::native::run(call, out).await,
+            Self::SglangCompletions => sglang::completions::run(call, out).await,
+            Self::SglangChat => sglang::chat::run(call, out).await,
             _ => Ok(out.reply(detail(404, "Not Found")).await?),
         }
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serializer};
 /// Text that is no duration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no duration; write `250ms`, `30s`, `2m` or `1h`")]
-pub struct ParseError(String);
+pub(crate) struct ParseError(String);
 
 /// Reads a duration.
 pub(crate) fn parse(text: &str) -> Result<Duration, ParseError> {
@@ -34,7 +34,7 @@ pub(crate) fn parse(text: &str) -> Result<Duration, ParseError> {
 pub(crate) fn format(duration: Duration) -> String {
     if duration.subsec_nanos() == 0 {
         format!("{}s", duration.as_secs())
-    } else if duration.subsec_nanos() % 1_000_000 == 0 {
+    } else if duration.subsec_nanos().is_multiple_of(1_000_000) {
         format!("{}ms", duration.as_millis())
     } else {
         format!("{}us", duration.as_nanos() as f64 / 1000.0)

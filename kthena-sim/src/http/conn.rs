@@ -13,7 +13,9 @@ use super::stream::Stream;
 /// What a server does with requests.
 pub(crate) trait Service: Send + Sync + 'static {
     /// Whether answers carry `vary: Origin`.
-    const VARY: bool;
+    fn varies(&self) -> bool {
+        false
+    }
 
     /// Whether a new connection is reset at once.
     fn refuses(&self) -> bool {
@@ -93,7 +95,7 @@ async fn requests<S: Service>(
         };
         first = false;
         let keep = request.keep_alive && *life.borrow() < terms.until;
-        let mut responder = Responder::new(write, keep, S::VARY);
+        let mut responder = Responder::new(write, keep, service.varies());
         let outcome = tokio::select! {
             biased;
             end = ended(&mut ending) => return end,

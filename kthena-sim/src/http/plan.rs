@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::respond::{JSON, Reply};
 use crate::fault::Fault;
 
 /// All faults of one request, in the form that the writer of its answer needs.
@@ -9,7 +10,7 @@ use crate::fault::Fault;
 pub(crate) struct Plan {
     pub(crate) delay: Duration,
     pub(crate) delay_events: Duration,
-    pub(crate) status: Option<(u16, String, Vec<(String, String)>)>,
+    pub(crate) status: Option<Reply>,
     pub(crate) reset_before_head: bool,
     pub(crate) hang: bool,
     pub(crate) stop: Option<(After, How)>,
@@ -67,7 +68,15 @@ impl Plan {
                 status,
                 body,
                 headers,
-            } => self.status = Some((status, body, headers)),
+            } => {
+                let content_type = (!body.is_empty()).then_some(JSON);
+                self.status = Some(Reply {
+                    status,
+                    content_type,
+                    headers,
+                    body: body.into_bytes(),
+                });
+            }
             Fault::ResetBeforeHead => self.reset_before_head = true,
             Fault::ResetAfterEvents { events } => self.stop = Some((After::Events(events), How::Reset)),
             Fault::ResetAfterBytes { bytes } => self.stop = Some((After::Bytes(bytes), How::Reset)),

@@ -213,7 +213,7 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(Head, usize)>, ReadError> {
         header(&headers, "transfer-encoding").is_some_and(|v| v.to_ascii_lowercase().contains("chunked"));
     let body = match header(&headers, "content-length") {
         _ if chunked => Framing::Chunked,
-        Some(length) => Framing::Length(length.trim().parse().map_err(|_| ReadError::Malformed)?),
+        Some(length) => Framing::Length(length.trim().parse().ok().ok_or(ReadError::Malformed)?),
         None => Framing::Length(0),
     };
     let expects_continue = header(&headers, "expect").is_some_and(|v| v.eq_ignore_ascii_case("100-continue"));

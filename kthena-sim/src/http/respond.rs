@@ -139,15 +139,8 @@ impl<'a> Responder<'a> {
         if self.plan.hang {
             std::future::pending::<()>().await;
         }
-        if let Some((status, body, headers)) = self.plan.status.take() {
-            let content_type = (!body.is_empty()).then_some(JSON);
-            self.reply(Reply {
-                status,
-                content_type,
-                headers,
-                body: body.into_bytes(),
-            })
-            .await?;
+        if let Some(reply) = self.plan.status.take() {
+            self.reply(reply).await?;
         }
         Ok(true)
     }

@@ -24,8 +24,6 @@ pub(crate) struct SideChannel {
 }
 
 impl Service for SideChannel {
-    const VARY: bool = false;
-
     async fn call(&self, request: Request, out: &mut Responder<'_>) -> Result<(), Cut> {
         match (request.method.as_str(), request.path()) {
             ("POST", "/kv/take") => self.take(&request, out).await,

@@ -133,11 +133,18 @@ impl Table {
         }
     }
 
-    /// Gives up a prompt that nobody has read.
+    /// Gives up a prompt because the decode engine does not want it any more.
     pub(crate) fn release(&self, key: &str) {
-        let Some(ready) = self.end(key, Refusal::Used, None) else {
-            return;
-        };
+        self.unread(self.end(key, Some(Refusal::Used), None));
+    }
+
+    /// Takes an offer back; whoever comes for it waits as if it had never been there.
+    fn withdraw(&self, key: &str) {
+        self.unread(self.end(key, None, None));
+    }
+
+    fn unread(&self, ready: Option<Ready>) {
+        let Some(ready) = ready else { return };
         let blocks = ready.blocks.len() as u64;
         drop(ready);
         self.counters.kv(|kv| {
@@ -194,7 +201,7 @@ impl Table {
                     .cloned()
             };
             let Some((expires, key)) = due else { return };
-            match self.end(&key, Refusal::Expired, Some(expires)) {
+            match self.end(&key, Some(Refusal::Expired), Some(expires)) {
                 Some(ready) => {
                     let blocks = ready.blocks.len() as u64;
                     drop(ready);
@@ -224,8 +231,8 @@ impl Table {
         }
     }
 
-    /// Moves a waiting hand-over to its end.
-    fn end(&self, key: &str, refusal: Refusal, lease: Option<Instant>) -> Option<Ready> {
+    /// Ends a waiting hand-over, and remembers why if that is to be told.
+    fn end(&self, key: &str, refusal: Option<Refusal>, lease: Option<Instant>) -> Option<Ready> {
         let mut inner = self.inner.lock();
         match inner.entries.get(key) {
             Some(Entry::Ready(ready)) if lease.is_none_or(|lease| ready.expires == lease) => {}
@@ -235,7 +242,9 @@ impl Table {
             return None;
         };
         inner.leases.remove(&(ready.expires, key.to_owned()));
-        inner.bury(key, refusal);
+        if let Some(refusal) = refusal {
+            inner.bury(key, refusal);
+        }
         drop(inner);
         self.changed.notify_waiters();
         Some(ready)
@@ -271,7 +280,7 @@ impl Offer {
 impl Drop for Offer {
     fn drop(&mut self) {
         if !self.kept {
-            self.table.release(&self.key);
+            self.table.withdraw(&self.key);
         }
     }
 }

@@ -12,8 +12,6 @@ use super::words::WORDS;
 /// A token id.
 pub(crate) type Token = u32;
 
-/// End of a completion.
-pub(crate) const END_OF_TEXT: Token = 0;
 /// Opens a chat message.
 pub(crate) const IM_START: Token = 1;
 /// Closes a chat message; ends an answer as well.

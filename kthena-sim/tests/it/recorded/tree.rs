@@ -129,7 +129,7 @@ impl Tree {
         let mut differ = |what: String| differences.push(format!("{path}: {what}"));
         match (self, other) {
             _ if EXACT.contains(&name) && !matches!(self, Self::Object(_)) && self != other => {
-                differ(format!("{self:?} became {other:?}"))
+                differ(format!("{self:?} became {other:?}"));
             }
             (Self::Whole(a), Self::Whole(b)) if ZERO.contains(&name) && (*a == 0) != (*b == 0) => {
                 differ(format!("{a} became {b}"));
