@@ -24,6 +24,8 @@ use crate::openai::Body;
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an idle connection is kept.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a prefill engine may take to end its own answer once decode's is complete.
+const COMPANION_GRACE: Duration = Duration::from_secs(5);
 /// Bodies up to this size go out in one piece with the head.
 const JOIN_BELOW: usize = 16 * 1024;
 /// How many bytes that are ready at once leave in one write.
@@ -329,9 +331,17 @@ impl Companion {
         Self(Some(task))
     }
 
-    /// Lets it come to its own end: the answer it belongs to is complete.
+    /// The answer it belongs to is complete: it may come to its own end, within a moment.
     pub fn detach(mut self) {
-        self.0 = None;
+        let Some(mut task) = self.0.take() else { return };
+        if task.is_finished() {
+            return;
+        }
+        tokio::spawn(async move {
+            if tokio::time::timeout(COMPANION_GRACE, &mut task).await.is_err() {
+                task.abort();
+            }
+        });
     }
 }
 

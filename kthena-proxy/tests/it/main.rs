@@ -1,0 +1,13 @@
+//! The proxy in front of simulated engines, over real sockets.
+
+mod bed;
+mod body;
+mod client;
+
+mod fault;
+mod gone;
+mod hygiene;
+mod pair;
+mod plain;
+mod policy;
+mod stream;
