@@ -172,3 +172,6 @@ fn complete_stable(given: &mut Option<StablePolicy>, whole: StablePolicy, window
             .get_or_insert_with(|| Duration::new(window));
     }
 }
+
+#[cfg(test)]
+mod tests;

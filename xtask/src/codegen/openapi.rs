@@ -201,7 +201,11 @@ fn well_known(name: &str) -> Option<Value> {
             "x-kubernetes-int-or-string": true,
         })),
         "Time" => Some(json!({ "type": "string", "format": "date-time" })),
-        "ObjectMeta" => Some(json!({ "type": "object" })),
+        // Of a volume claim's metadata, labels and annotations reach the claim.
+        "ObjectMeta" => {
+            let map = json!({ "type": "object", "additionalProperties": { "type": "string" } });
+            Some(json!({ "type": "object", "properties": { "annotations": map, "labels": map } }))
+        }
         _ => None,
     }
 }
