@@ -78,7 +78,7 @@ impl Service for Api {
 }
 
 async fn dispatch(engine: &Arc<Engine>, request: &Request, out: &mut Responder<'_>) -> Result<(), Cut> {
-    let route = Route::find(&engine.config, &request.method, request.path());
+    let route = Route::find(&engine.config, request);
     let body = match &route {
         Ok(route) if route.takes_json() => serde_json::from_slice::<Value>(&request.body).ok(),
         _ => None,

@@ -213,6 +213,13 @@ impl Sequence {
                 engine.die();
                 std::future::pending::<State>().await
             }
+            // An assertion of the real engine: it may not read more blocks than it was given.
+            Transfer::Take(take)
+                if take.is_short(length.div_ceil(config.block_size) - cached / config.block_size) =>
+            {
+                engine.die();
+                std::future::pending::<State>().await
+            }
             Transfer::Take(_) => {
                 ticket.set_loading(true);
                 let arrived = job.arrive().await?;
@@ -332,13 +339,18 @@ impl Sequence {
                 true,
             ));
         }
-        // vLLM does not hand over a prompt whose answer ended by itself; SGLang does not care.
+        // The Mooncake connectors do not hand over a prompt whose answer ended by itself; the others do.
+        let mooncake = matches!(
+            engine.config.connector,
+            Connector::Mooncake | Connector::MooncakeAscend
+        );
         let give = match &self.job.transfer {
-            Transfer::Give(give @ Give::Met(_)) => give,
-            Transfer::Give(give) if !finish.is_stop() => give,
+            Transfer::Give(give) if !(mooncake && finish.is_stop()) => give,
             _ => return Ok(None),
         };
-        let ids = ticket.ids(self.prompt.len());
+        // The last token was said and never computed.
+        let computed = self.prompt.len() + self.output.len().saturating_sub(1);
+        let ids = ticket.ids(computed);
         let payload = Payload::new(self.job.weights, &self.prompt, ids.len());
         let key = match give {
             Give::Answered => &self.id,
@@ -366,8 +378,8 @@ impl Sequence {
                     &Kept {
                         request_id: offer.key(),
                         block_ids: &ids,
-                        prompt_tokens: self.times.prompt_tokens,
-                        cached_tokens: self.times.cached,
+                        computed_tokens: computed as u32,
+                        cached_tokens: (self.output.len() == 1).then_some(self.times.cached),
                         last_token: self.output.last(),
                         engine_id: &engine.engine_id,
                         host,

@@ -96,6 +96,15 @@ pub(crate) enum Refusal {
     Timeout,
 }
 
+impl Take {
+    /// Whether the request names fewer blocks than its prompt needs.
+    pub(crate) fn is_short(&self, blocks: u32) -> bool {
+        self.blocks
+            .as_ref()
+            .is_some_and(|named| (named.len() as u64) < u64::from(blocks))
+    }
+}
+
 impl Payload {
     pub(crate) fn new(weights: Weights, tokens: &[Token], blocks: usize) -> Self {
         Self {

@@ -11,7 +11,7 @@ use super::fields::Fields;
 use super::logprobs::ChatLogprobs;
 use super::run::{self, Item, Naming};
 use super::usage::{Spent, Usage};
-use super::{Call, Trouble};
+use super::{ApiError, Call, Trouble};
 use crate::generate::Job;
 use crate::http::date;
 use crate::http::respond::{Reply, Responder};
@@ -108,11 +108,14 @@ struct Chat<'a> {
 
 pub(crate) async fn run(call: &Call<'_>, out: &mut Responder<'_>) -> Result<(), Trouble> {
     let fields = Fields(call.body);
-    fields.required("messages")?;
-    let messages = fields.array("messages")?.unwrap_or_default();
+    let messages = common::messages(fields)?;
     let options = common::options(call.engine.config.kind, fields)?;
     let logprobs = fields.flag("logprobs")?;
     let top = fields.integer("top_logprobs")?;
+    if top.is_some() && !logprobs {
+        let message = "when using `top_logprobs`, `logprobs` must be set to true.";
+        return Err(ApiError::parameter(message, "top_logprobs", None).into());
+    }
     let served = common::model(call)?;
     let add_prompt = call
         .body
@@ -225,13 +228,14 @@ impl Chat<'_> {
         };
         let mut opened = false;
         while let Some(item) = items.next().await {
-            let item = item?;
+            // The chunks that open the choices come with the first result, even if that is a failure.
             if !opened {
                 opened = true;
                 for index in 0..self.job.sampling.n as usize {
                     self.open(out, index).await?;
                 }
             }
+            let item = item?;
             spent.completion += item.step.tokens.len() as u32;
             spent.cached = item.cached;
             spent.created = Some(item.created);
@@ -312,7 +316,7 @@ impl Chat<'_> {
                 completion,
                 ..Spent::default()
             }
-            .running()
+            .running_chat()
         })
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::fields::{Fields, wrong};
+use super::fields::{Fields, LIST, STRING, none_of, not_an_object, wrong};
 use super::{ApiError, Call};
 use crate::config::Kind;
 use crate::engine::Engine;
@@ -75,17 +75,22 @@ pub(crate) fn check<'a>(
     if !media_type.eq_ignore_ascii_case("application/json") {
         return Err(ApiError::wrong_media_type());
     }
-    members.ok_or_else(|| not_an_object(&request.body))
+    members.ok_or_else(|| no_object(&request.body))
 }
 
 /// The model that a request asks for.
 pub(crate) fn model(call: &Call<'_>) -> Result<Served, ApiError> {
-    let name = Fields(call.body).text("model")?;
-    let models = call.engine.models.lock();
+    served(call.engine, Fields(call.body))
+}
+
+/// The model that a body asks for.
+pub(crate) fn served(engine: &Engine, fields: Fields<'_>) -> Result<Served, ApiError> {
+    let name = fields.text("model")?;
+    let models = engine.models.lock();
     match models.find(name) {
         Some(served) => Ok(served),
         // SGLang does not look at the name of the base model.
-        None if call.engine.config.kind == Kind::Sglang => models.find(None).ok_or_else(ApiError::dead),
+        None if engine.config.kind == Kind::Sglang => models.find(None).ok_or_else(ApiError::dead),
         None => Err(ApiError::unknown_model(name.unwrap_or_default(), models.names())),
     }
 }
@@ -93,7 +98,8 @@ pub(crate) fn model(call: &Call<'_>) -> Result<Served, ApiError> {
 /// How the answer is wanted.
 pub(crate) fn options(kind: Kind, fields: Fields<'_>) -> Result<Options, ApiError> {
     let stream = fields.flag("stream")?;
-    let given = fields.object("stream_options")?.map(Fields);
+    let given = fields.model("stream_options")?;
+    fields.object("kv_transfer_params")?;
     if given.is_some() && !stream && kind != Kind::Sglang {
         let message = "Stream options can only be defined when `stream=True`.";
         return Err(ApiError::parameter(message, "stream_options", None));
@@ -112,6 +118,19 @@ pub(crate) fn options(kind: Kind, fields: Fields<'_>) -> Result<Options, ApiErro
         return_token_ids: fields.flag("return_token_ids")?,
         echo: fields.flag("echo")?,
     })
+}
+
+/// The messages of a conversation.
+pub(crate) fn messages(fields: Fields<'_>) -> Result<&[Value], ApiError> {
+    fields.required("messages")?;
+    match fields.array("messages")?.unwrap_or_default() {
+        [] => {
+            let message =
+                "Cannot apply chat template to an empty conversation. Provide at least one message.";
+            Err(ApiError::bad(message))
+        }
+        messages => Ok(messages),
+    }
 }
 
 /// Sampling parameters, once the prompts' lengths are known.
@@ -139,11 +158,7 @@ pub(crate) fn sampling(
     }
     let n = fields.integer("n")?.unwrap_or(1);
     if n < 1 {
-        return Err(ApiError::parameter(
-            &format!("n must be at least 1, got {n}."),
-            "n",
-            Some(&Value::from(n)),
-        ));
+        return Err(ApiError::bad(format!("n must be at least 1, got {n}.")));
     }
     if n > 1 && temperature == 0.0 {
         return Err(ApiError::bad(format!(
@@ -181,8 +196,9 @@ pub(crate) fn prompts(fields: Fields<'_>) -> Result<Vec<Arc<[Token]>>, ApiError>
         ApiError::parameter(message, "prompt", None)
     };
     match fields.get("prompt").ok_or_else(missing)? {
+        Value::String(text) if text.is_empty() => Err(missing()),
         Value::String(text) => Ok(vec![encode(text).into()]),
-        Value::Array(list) if list.is_empty() => Err(missing()),
+        Value::Array(list) if list.is_empty() => Err(ApiError::bad("You must pass at least one prompt")),
         Value::Array(list) if list.iter().all(Value::is_number) => Ok(vec![token_ids(list)?.into()]),
         Value::Array(list) => list
             .iter()
@@ -197,12 +213,7 @@ pub(crate) fn prompts(fields: Fields<'_>) -> Result<Vec<Arc<[Token]>>, ApiError>
                 )),
             })
             .collect(),
-        other => Err(wrong(
-            "prompt",
-            other,
-            "string_type",
-            "Input should be a valid string",
-        )),
+        other => Err(none_of("prompt", other, &[LIST, LIST, STRING, LIST])),
     }
 }
 
@@ -275,43 +286,27 @@ fn max_tokens(longest: u32, limit: Limit, prompt: usize) -> Result<u32, ApiError
                 Some(&Value::from(asked)),
             ))
         }
-        Limit::Asked(asked) if asked > i64::from(rest) => {
-            let message = format!(
-                "This model's maximum context length is {longest} tokens. However, you requested {asked} output tokens \
-                 and your prompt contains {prompt} input tokens, for a total of {} tokens. Please reduce the length of \
-                 the input prompt or the number of requested output tokens.",
-                asked + prompt as i64
-            );
-            Err(ApiError::parameter(
-                &message,
-                "input_tokens",
-                Some(&Value::from(prompt)),
-            ))
-        }
-        Limit::Asked(asked) => Ok(u32::try_from(asked).unwrap_or(rest)),
+        // More than fits is cut without a word.
+        Limit::Asked(asked) => Ok(u32::try_from(asked).unwrap_or(rest).min(rest)),
     }
 }
 
-fn not_an_object(body: &[u8]) -> ApiError {
-    let text = String::from_utf8_lossy(body);
-    match python_json::objection(&text) {
-        Some((at, what)) => {
-            let location = format!("body.{at}");
-            ApiError::schema(
-                "json_invalid",
-                &location,
-                "JSON decode error",
-                "<dict of 0 items>",
-                Some(what),
-            )
-        }
-        None => {
-            let what = "Input should be a valid dictionary";
-            let mut error = ApiError::schema("dict_type", "body", what, "", None);
-            if text.is_empty() {
-                error = ApiError::schema("missing", "body", "Field required", "None", None);
-            }
-            error
-        }
+/// The objection to a body that is not an object.
+fn no_object(body: &[u8]) -> ApiError {
+    if body.is_empty() {
+        return ApiError::schema("missing", "body", "Field required", "None", None);
     }
+    if let Ok(value) = serde_json::from_slice(body) {
+        return not_an_object(&value);
+    }
+    let text = String::from_utf8_lossy(body);
+    let (at, what) = python_json::objection(&text).unwrap_or((0, "Expecting value"));
+    let location = format!("body.{at}");
+    ApiError::schema(
+        "json_invalid",
+        &location,
+        "JSON decode error",
+        "<dict of 0 items>",
+        Some(what),
+    )
 }

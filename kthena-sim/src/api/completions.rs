@@ -249,7 +249,8 @@ impl Completion<'_> {
             logprobs,
             finish_reason: finish.map(|finish| finish.reason),
             stop_reason: finish.and_then(|finish| finish.stop_reason.clone()),
-            prompt_token_ids: (ids && item.first).then_some(prompt),
+            // With `echo` the ids come along unasked.
+            prompt_token_ids: ((ids || self.options.echo) && item.first).then_some(prompt),
             token_ids: ids.then_some(&item.step.tokens),
         }
     }

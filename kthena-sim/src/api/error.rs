@@ -77,10 +77,19 @@ impl ApiError {
         let context = context
             .map(|c| format!(", 'ctx': {{'error': '{c}'}}"))
             .unwrap_or_default();
-        let what = format!(
-            "{{'type': '{kind}', 'loc': '{location}', 'msg': '{message}', 'input': '{input}'{context}}}"
-        );
-        let mut error = Self::new(400, SCHEMA, format!("1 validation error:\n  {what}"));
+        let what = objection(kind, location, message, input, &context);
+        let mut error = Self::new(400, SCHEMA, format!("1 validation error:{what}"));
+        error.param = Some(location.to_owned());
+        error
+    }
+
+    /// What the schema objects to where several types were possible.
+    pub(crate) fn schemas(types: &[(&str, &str)], location: &str, input: &str) -> Self {
+        let all: String = types
+            .iter()
+            .map(|(kind, message)| objection(kind, location, message, input, ""))
+            .collect();
+        let mut error = Self::new(400, SCHEMA, format!("{} validation errors:{all}", types.len()));
         error.param = Some(location.to_owned());
         error
     }
@@ -134,8 +143,20 @@ impl ApiError {
             return out.reply(self.reply(style)).await;
         }
         let body = match style {
-            Style::Vllm | Style::Anthropic => self.body(style),
-            Style::Sglang => [b"{\"error\":", self.body(style).as_slice(), b"}"].concat(),
+            // Python's own JSON writer makes this one, and it leaves spaces.
+            Style::Vllm => spaced(&self.body(style)),
+            Style::Anthropic => {
+                let error = Named {
+                    r#type: "internal_error",
+                    message: &self.message,
+                };
+                serde_json::to_vec(&Anthropic {
+                    r#type: "error",
+                    error,
+                })
+                .unwrap_or_default()
+            }
+            Style::Sglang => [b"{\"error\": ".as_slice(), &spaced(&self.body(style)), b"}"].concat(),
         };
         let event = if style == Style::Anthropic {
             b"event: error\ndata: ".as_slice()
@@ -181,6 +202,26 @@ impl ApiError {
         };
         written.unwrap_or_default()
     }
+}
+
+/// JSON with a space after colons and commas, as Python's `json.dumps` writes it.
+fn spaced(json: &[u8]) -> Vec<u8> {
+    let (mut spaced, mut in_text, mut escaped) = (Vec::with_capacity(json.len() + 16), false, false);
+    for &byte in json {
+        spaced.push(byte);
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            b':' | b',' if !in_text => spaced.push(b' '),
+            _ => {}
+        }
+    }
+    spaced
+}
+
+fn objection(kind: &str, location: &str, message: &str, input: &str, context: &str) -> String {
+    format!("\n  {{'type': '{kind}', 'loc': '{location}', 'msg': '{message}', 'input': '{input}'{context}}}")
 }
 
 #[derive(Serialize)]

@@ -35,9 +35,20 @@ impl<'a> Fields<'a> {
         let Some(value) = self.get(name) else {
             return Ok(false);
         };
-        value
-            .as_bool()
-            .ok_or_else(|| wrong(name, value, "bool_type", "Input should be a valid boolean"))
+        let word = match value {
+            Value::Bool(flag) => return Ok(*flag),
+            Value::String(text) => text.to_ascii_lowercase(),
+            Value::Number(number) => number.to_string(),
+            _ => return Err(wrong(name, value, "bool_type", "Input should be a valid boolean")),
+        };
+        match word.as_str() {
+            "true" | "1" | "on" | "yes" | "y" | "t" => Ok(true),
+            "false" | "0" | "off" | "no" | "n" | "f" => Ok(false),
+            _ => {
+                let message = "Input should be a valid boolean, unable to interpret input";
+                Err(wrong(name, value, "bool_parsing", message))
+            }
+        }
     }
 
     pub(crate) fn integer(self, name: &str) -> Result<Option<i64>, ApiError> {
@@ -63,12 +74,14 @@ impl<'a> Fields<'a> {
         let Some(value) = self.get(name) else {
             return Ok(None);
         };
-        let number = value
-            .as_f64()
-            .or_else(|| value.as_str().and_then(|text| text.trim().parse().ok()));
-        number
-            .map(Some)
-            .ok_or_else(|| wrong(name, value, "float_type", "Input should be a valid number"))
+        match (value.as_f64(), value.as_str().map(|text| text.trim().parse())) {
+            (Some(number), _) | (_, Some(Ok(number))) => Ok(Some(number)),
+            (None, Some(Err(_))) => {
+                let message = "Input should be a valid number, unable to parse string as a number";
+                Err(wrong(name, value, "float_parsing", message))
+            }
+            (None, None) => Err(wrong(name, value, "float_type", "Input should be a valid number")),
+        }
     }
 
     /// One string or a list of them.
@@ -107,6 +120,15 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A member that is an object with members of its own.
+    pub(crate) fn model(self, name: &str) -> Result<Option<Fields<'a>>, ApiError> {
+        let Some(value) = self.get(name) else {
+            return Ok(None);
+        };
+        let object = value.as_object().map(|object| Some(Fields(object)));
+        object.ok_or_else(|| wrong(name, value, NOT_A_MODEL.0, NOT_A_MODEL.1))
+    }
+
     pub(crate) fn object(self, name: &str) -> Result<Option<&'a Map<String, Value>>, ApiError> {
         let Some(value) = self.get(name) else {
             return Ok(None);
@@ -121,6 +143,24 @@ impl<'a> Fields<'a> {
             )),
         }
     }
+}
+
+/// What the validator says when none of several types fits.
+pub(crate) const STRING: (&str, &str) = ("string_type", "Input should be a valid string");
+pub(crate) const LIST: (&str, &str) = ("list_type", "Input should be a valid list");
+const NOT_A_MODEL: (&str, &str) = (
+    "model_attributes_type",
+    "Input should be a valid dictionary or object to extract fields from",
+);
+
+/// A body that is JSON and no object.
+pub(crate) fn not_an_object(value: &Value) -> ApiError {
+    ApiError::schema(NOT_A_MODEL.0, "body", NOT_A_MODEL.1, &shown(value), None)
+}
+
+/// A member of none of several types.
+pub(crate) fn none_of(name: &str, value: &Value, types: &[(&str, &str)]) -> ApiError {
+    ApiError::schemas(types, &location(name), &shown(value))
 }
 
 /// A member of the wrong type.

@@ -7,11 +7,12 @@ use crate::http::respond::Reply;
 
 /// `POST /v1/load_lora_adapter`.
 pub(crate) fn load(engine: &Engine, fields: Fields<'_>) -> Result<Reply, ApiError> {
-    let (name, path) = (fields.text("lora_name")?, fields.text("lora_path")?);
-    let (Some(name), Some(path)) = (name, path) else {
-        let message = "Both 'lora_name' and 'lora_path' must be provided.";
-        return Err(ApiError::new(400, "InvalidUserInput", message));
-    };
+    fields.required("lora_name")?;
+    fields.required("lora_path")?;
+    let (name, path) = (
+        fields.text("lora_name")?.unwrap_or_default(),
+        fields.text("lora_path")?.unwrap_or_default(),
+    );
     let in_place = fields.flag("load_inplace")?;
     let mut models = engine.models.lock();
     if in_place {
@@ -31,10 +32,8 @@ pub(crate) fn load(engine: &Engine, fields: Fields<'_>) -> Result<Reply, ApiErro
 
 /// `POST /v1/unload_lora_adapter`.
 pub(crate) fn unload(engine: &Engine, fields: Fields<'_>) -> Result<Reply, ApiError> {
-    let Some(name) = fields.text("lora_name")? else {
-        let message = "'lora_name' needs to be provided to unload a LoRA adapter.";
-        return Err(ApiError::new(400, "InvalidUserInput", message));
-    };
+    fields.required("lora_name")?;
+    let name = fields.text("lora_name")?.unwrap_or_default();
     if !engine.models.lock().unload(name) {
         let message = format!("The lora adapter '{name}' cannot be found.");
         return Err(ApiError::new(404, "NotFoundError", message));

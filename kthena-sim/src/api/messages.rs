@@ -96,6 +96,7 @@ pub(crate) fn count(fields: Fields<'_>) -> Result<Reply, ApiError> {
 pub(crate) async fn run(call: &Call<'_>, out: &mut Responder<'_>) -> Result<(), Trouble> {
     let fields = Fields(call.body);
     fields.required("max_tokens")?;
+    fields.object("kv_transfer_params")?;
     let served = common::model(call)?;
     let prompt: Arc<[Token]> = prompt(fields)?.into();
     let limit = fields.integer("max_tokens")?.map_or(Limit::Rest, Limit::Asked);
@@ -159,11 +160,11 @@ impl Conversation {
         let mut items = self.items(most);
         let mut opened = false;
         while let Some(item) = items.next().await {
-            let item = item?;
             if !opened {
                 opened = true;
                 self.open(out).await?;
             }
+            let item = item?;
             if !item.step.text.is_empty() {
                 let delta = Delta::Text {
                     r#type: "text_delta",
@@ -252,7 +253,8 @@ impl Conversation {
 
     fn usage(&self, generated: u32, cached: u32, created: u32) -> Usage {
         Usage {
-            input_tokens: self.prompt.len(),
+            // What the cache had or now has is counted apart.
+            input_tokens: self.prompt.len().saturating_sub((cached + created) as usize),
             output_tokens: generated,
             cache_creation_input_tokens: Some(created),
             cache_read_input_tokens: Some(cached),
@@ -279,8 +281,7 @@ fn ending(finish: Option<&Finish>) -> (&'static str, Option<&str>) {
 
 /// The prompt of a conversation whose system prompt is a member of its own.
 fn prompt(fields: Fields<'_>) -> Result<Vec<Token>, ApiError> {
-    fields.required("messages")?;
-    let messages = fields.array("messages")?.unwrap_or_default();
+    let messages = common::messages(fields)?;
     let Some(system) = fields.get("system") else {
         return Ok(template::chat(messages, true));
     };

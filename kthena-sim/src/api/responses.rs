@@ -177,7 +177,7 @@ impl Response<'_> {
             &self.job,
             &self.id,
             std::slice::from_ref(&self.prompt),
-            Naming::Plain,
+            Naming::Turn,
             most,
         )
     }

@@ -128,22 +128,31 @@ const SGLANG: &[Row] = &[
 
 impl Route {
     /// The endpoint of a request, or FastAPI's answer where there is none.
-    pub(crate) fn find(config: &Config, method: &str, path: &str) -> Result<Self, Reply> {
+    pub(crate) fn find(config: &Config, request: &Request) -> Result<Self, Reply> {
         let rows = match config.kind {
             Kind::Vllm | Kind::VllmAscend => VLLM,
             Kind::Sglang => SGLANG,
         };
-        let served = |row: &&Row| row.1 == path && row.3.is_none_or(|task| config.task.contains(&task));
+        let (method, path) = (request.method.as_str(), request.path());
+        let host = request.header("host").unwrap_or_default();
+        let served =
+            |row: &Row, path: &str| row.1 == path && row.3.is_none_or(|task| config.task.contains(&task));
         let mut allow = Vec::new();
-        for row in rows.iter().filter(served) {
+        for row in rows.iter().filter(|row| served(row, path)) {
             if row.0 == method {
                 return Ok(row.2);
             }
             allow.push(row.0);
         }
-        match allow.is_empty() {
-            true => Err(detail(404, "Not Found")),
-            false => Err(detail(405, "Method Not Allowed").header("allow", &allow.join(", "))),
+        if !allow.is_empty() {
+            return Err(detail(405, "Method Not Allowed").header("allow", &allow.join(", ")));
+        }
+        // FastAPI sends whoever adds or forgets a slash at the end to the right place.
+        let other = path.strip_suffix('/').filter(|_| path.len() > 1);
+        let known = |path: &str| rows.iter().any(|row| served(row, path));
+        match other.filter(|path| known(path)) {
+            Some(path) => Err(Reply::empty(307).header("location", &format!("http://{host}{path}"))),
+            None => Err(detail(404, "Not Found")),
         }
     }
 
@@ -208,7 +217,7 @@ impl Route {
             Self::Models => models::list(engine),
             Self::Metrics => metrics::page(engine),
             Self::Tokenize => with_body(&|fields| tokens::tokenize(engine, fields)),
-            Self::Detokenize => with_body(&tokens::detokenize),
+            Self::Detokenize => with_body(&|fields| tokens::detokenize(engine, fields)),
             Self::CountTokens => with_body(&messages::count),
             Self::LoadLora => with_body(&|fields| lora::load(engine, fields)),
             Self::UnloadLora => with_body(&|fields| lora::unload(engine, fields)),

@@ -37,6 +37,8 @@ pub(crate) enum Naming {
     Numbered,
     /// Without, as chat does.
     Plain,
+    /// With the number of the turn, as responses do.
+    Turn,
 }
 
 /// Starts `n` sequences for each prompt; `most` is the number of tokens in an item.
@@ -54,6 +56,7 @@ pub(crate) fn start(
         let base = match naming {
             Naming::Numbered => format!("{id}-{number}-{suffix}"),
             Naming::Plain => format!("{id}-{suffix}"),
+            Naming::Turn => format!("{id}_{number}-{suffix}"),
         };
         for child in 0..n {
             let name = if n > 1 {

@@ -3,8 +3,8 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::ApiError;
 use super::fields::{Fields, wrong};
+use super::{ApiError, common};
 use crate::engine::Engine;
 use crate::http::respond::Reply;
 use crate::text::template;
@@ -25,6 +25,7 @@ struct Text {
 
 /// Tokens of a prompt or of a conversation.
 pub(crate) fn tokenize(engine: &Engine, fields: Fields<'_>) -> Result<Reply, ApiError> {
+    common::served(engine, fields)?;
     let tokens = match fields.array("messages")? {
         Some(messages) => {
             let open = fields
@@ -55,7 +56,8 @@ pub(crate) fn tokenize(engine: &Engine, fields: Fields<'_>) -> Result<Reply, Api
 }
 
 /// The text of tokens.
-pub(crate) fn detokenize(fields: Fields<'_>) -> Result<Reply, ApiError> {
+pub(crate) fn detokenize(engine: &Engine, fields: Fields<'_>) -> Result<Reply, ApiError> {
+    common::served(engine, fields)?;
     fields.required("tokens")?;
     let ids = fields.array("tokens")?.unwrap_or_default();
     let tokens: Vec<Token> = ids

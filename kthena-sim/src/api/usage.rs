@@ -46,6 +46,14 @@ impl Spent {
         }
     }
 
+    /// Usage inside a chunk of a chat.
+    pub(crate) fn running_chat(self) -> Usage {
+        Usage {
+            completion_tokens_details: Some(None),
+            ..self.running()
+        }
+    }
+
     /// Usage in a stream's last chunk.
     pub(crate) fn last(self, details: bool) -> Usage {
         let created_cache_tokens = self.created.map(Some);

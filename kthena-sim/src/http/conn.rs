@@ -6,8 +6,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::watch;
 
+use super::date;
 use super::request::{ReadError, Reader, Request};
-use super::respond::{Cut, Reply, Responder};
+use super::respond::{Cut, Responder};
 use super::stream::Stream;
 
 /// What a server does with requests.
@@ -96,6 +97,9 @@ async fn requests<S: Service>(
         first = false;
         let keep = request.keep_alive && *life.borrow() < terms.until;
         let mut responder = Responder::new(write, keep, service.varies());
+        if request.method == "HEAD" {
+            responder.leave_out_body();
+        }
         let outcome = tokio::select! {
             biased;
             end = ended(&mut ending) => return end,
@@ -123,9 +127,14 @@ async fn next<R: AsyncRead + Unpin>(
 
 /// Tells the client that it does not speak HTTP, as uvicorn does.
 async fn refuse(write: &mut WriteHalf<Stream>) -> End {
-    let mut responder = Responder::new(write, false, false);
-    let reply = Reply::text(400, "text/plain; charset=utf-8", "Invalid HTTP request received.");
-    drop(responder.reply(reply).await);
+    let text = "Invalid HTTP request received.";
+    let now = date::format(date::unix_now());
+    let answer = format!(
+        "HTTP/1.1 400 Bad Request\r\ndate: {now}\r\nserver: uvicorn\r\ncontent-type: text/plain; charset=utf-8\r\n\
+         content-length: {}\r\nconnection: close\r\n\r\n{text}",
+        text.len()
+    );
+    drop(write.write_all(answer.as_bytes()).await);
     End::Close
 }
 

@@ -50,6 +50,8 @@ pub(crate) struct Responder<'a> {
     keep_alive: bool,
     /// FastAPI's CORS middleware adds `vary: Origin`; the bootstrap server has none.
     vary: bool,
+    /// The answer to HEAD has no body.
+    headless: bool,
     status: StatusCell,
     events: u64,
     bytes: u64,
@@ -97,18 +99,25 @@ impl Reply {
 
 impl<'a> Responder<'a> {
     pub(crate) fn new(out: &'a mut (dyn AsyncWrite + Send + Unpin), keep_alive: bool, vary: bool) -> Self {
+        let headless = false;
         let plan = Plan::default();
         Self {
             out,
             plan,
             keep_alive,
             vary,
+            headless,
             status: StatusCell::default(),
             events: 0,
             bytes: 0,
             held: BytesMut::new(),
             gzip: None,
         }
+    }
+
+    /// Leaves bodies out, as the answer to HEAD does.
+    pub(crate) fn leave_out_body(&mut self) {
+        self.headless = true;
     }
 
     /// Sets the faults. To be called before the answer begins.
@@ -166,6 +175,9 @@ impl<'a> Responder<'a> {
             let _ = write!(head, "{name}: {value}\r\n");
         }
         self.end_head(&mut head, reply.content_type, false);
+        if self.headless {
+            return self.write(head.as_bytes()).await;
+        }
         let stops = match self.plan.stop {
             Some((After::Events(n), how)) => (n == 0).then_some((0, how)),
             Some((After::Bytes(n), how)) => (n < reply.body.len() as u64).then_some((n, how)),

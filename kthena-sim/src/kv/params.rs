@@ -16,8 +16,9 @@ const BOOTSTRAP_PORT: u16 = 8998;
 pub(crate) struct Kept<'a> {
     pub(crate) request_id: &'a str,
     pub(crate) block_ids: &'a [u32],
-    pub(crate) prompt_tokens: u32,
-    pub(crate) cached_tokens: u32,
+    pub(crate) computed_tokens: u32,
+    /// Told only by a prefill of one token.
+    pub(crate) cached_tokens: Option<u32>,
     pub(crate) last_token: Token,
     pub(crate) engine_id: &'a str,
     pub(crate) host: &'a str,
@@ -40,7 +41,8 @@ struct Nixl<'a> {
     remote_num_tokens: u32,
     remote_blocks_expiry_time: Option<f64>,
     transfer_mode: &'static str,
-    remote_prefill_cached_tokens: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remote_prefill_cached_tokens: Option<u32>,
 }
 
 /// The object of vLLM-Ascend's Mooncake connector.
@@ -103,7 +105,7 @@ pub(crate) fn answer(connector: Connector, kept: &Kept<'_>) -> Option<Box<RawVal
             tp_size: 1,
             dcp_size: 1,
             pp_size: 1,
-            remote_num_tokens: kept.prompt_tokens,
+            remote_num_tokens: kept.computed_tokens,
             remote_blocks_expiry_time: None,
             transfer_mode: "pull",
             remote_prefill_cached_tokens: kept.cached_tokens,
@@ -130,18 +132,20 @@ pub(crate) fn answer(connector: Connector, kept: &Kept<'_>) -> Option<Box<RawVal
 
 /// NIXL and vLLM-Ascend: everything is in the parameters.
 fn answered(config: &Config, params: &Map<String, Value>) -> Transfer {
-    let Some(key) = text(params, "remote_request_id") else {
-        return Transfer::Stuck {
-            deadly: config.connector == Connector::Nixl,
-        };
+    if config.connector == Connector::Nixl && !params.contains_key("remote_block_ids") {
+        return Transfer::Fatal;
+    }
+    // NIXL's scheduler stumbles over such a request when it is given up; vLLM-Ascend's just forgets it.
+    let stuck = Transfer::Stuck {
+        deadly: config.connector == Connector::Nixl,
     };
-    let parts = (
-        text(params, "remote_host"),
-        port(params.get("remote_port")),
+    let names = (
+        text(params, "remote_request_id"),
         text(params, "remote_engine_id"),
     );
-    let (Some(host), Some(port), Some(engine_id)) = parts else {
-        return Transfer::Stuck { deadly: false };
+    let address = (text(params, "remote_host"), port(params.get("remote_port")));
+    let ((Some(key), Some(engine_id)), (Some(host), Some(port))) = (names, address) else {
+        return stuck;
     };
     Transfer::Take(Take {
         host,

@@ -12,4 +12,5 @@ mod nixl;
 mod plain;
 mod recorded;
 mod sglang;
+mod shapes;
 mod store;

@@ -210,7 +210,7 @@ async fn several_answers_pin_several_times_and_the_last_one_is_named() {
 }
 
 #[tokio::test]
-async fn a_prefill_that_streams_or_stops_hands_nothing_over() {
+async fn a_prefill_that_streams_keeps_its_blocks_and_says_nothing_of_them() {
     let (p, _) = pair().await;
     let streamed = with(&for_prefill(&completion("a")), json!({ "stream": true }));
     assert!(
@@ -220,6 +220,11 @@ async fn a_prefill_that_streams_or_stops_hands_nothing_over() {
             .contains("kv_transfer_params")
     );
     assert_eq!(p.stats().kv.pinned, 1);
+}
+
+#[tokio::test]
+async fn a_prefill_that_stops_hands_over_all_the_same() {
+    let (p, _) = pair().await;
     let first = post(
         p.addr(),
         COMPLETIONS,
@@ -233,8 +238,108 @@ async fn a_prefill_that_streams_or_stops_hands_nothing_over() {
     );
     let stopped = post(p.addr(), COMPLETIONS, &stopped).await.json();
     assert_eq!(stopped["choices"][0]["finish_reason"], "stop");
-    assert_eq!(stopped["kv_transfer_params"], Value::Null);
-    assert_eq!(p.stats().kv.pinned, 1);
+    assert!(stopped["kv_transfer_params"]["remote_request_id"].is_string());
+}
+
+#[tokio::test]
+async fn a_prefill_of_several_tokens_counts_all_that_were_computed() {
+    let (p, _) = pair().await;
+    let one = post(p.addr(), COMPLETIONS, &for_prefill(&completion("b")))
+        .await
+        .json();
+    let four = with(&for_prefill(&completion("b")), json!({ "max_tokens": 4 }));
+    let four = post(p.addr(), COMPLETIONS, &four).await.json();
+    let tokens = |answer: &Value| {
+        answer["kv_transfer_params"]["remote_num_tokens"]
+            .as_u64()
+            .unwrap()
+    };
+    assert_eq!(tokens(&four), tokens(&one) + 3);
+    assert!(
+        one["kv_transfer_params"]
+            .get("remote_prefill_cached_tokens")
+            .is_some()
+    );
+    assert!(
+        four["kv_transfer_params"]
+            .get("remote_prefill_cached_tokens")
+            .is_none()
+    );
+}
+
+#[tokio::test]
+async fn without_block_ids_decode_dies_at_once() {
+    let (p, d) = pair().await;
+    let body = completion("fatal");
+    let mut params = prefill(&p, COMPLETIONS, &body).await;
+    params.as_object_mut().unwrap().remove("remote_block_ids");
+    let answer = decode(&d, COMPLETIONS, &body, params).await;
+    assert_eq!((answer.status, d.is_dead()), (500, true));
+}
+
+#[tokio::test]
+async fn a_prompt_longer_than_its_blocks_kills_the_decode_engine() {
+    let config = |role| {
+        Config {
+            block_size: 4,
+            ..fast()
+        }
+        .paired(role, Connector::Nixl)
+    };
+    let p = Engine::start(config(Role::Prefill)).await.unwrap();
+    let d = Engine::start(config(Role::Decode)).await.unwrap();
+    let batch = |second: &str| {
+        with(
+            &completion(""),
+            json!({ "prompt": ["one two three four five", second] }),
+        )
+    };
+    let shorter = batch("one two");
+    let params = prefill(&p, COMPLETIONS, &shorter).await;
+    assert_eq!(decode(&d, COMPLETIONS, &shorter, params).await.status, 200);
+    let longer = batch("six seven eight nine ten and many many more words than before");
+    let params = prefill(&p, COMPLETIONS, &longer).await;
+    let answer = decode(&d, COMPLETIONS, &longer, params).await;
+    assert_eq!((answer.status, d.is_dead()), (500, true));
+}
+
+#[tokio::test]
+async fn a_stream_whose_blocks_do_not_come_has_its_error_inside() {
+    let d = start(Role::Decode).await;
+    let params = json!({
+        "do_remote_prefill": true, "do_remote_decode": false, "remote_block_ids": [[1]],
+        "remote_engine_id": "e", "remote_request_id": "r", "remote_host": "127.0.0.1", "remote_port": 1,
+    });
+    let body = with(
+        &completion("x"),
+        json!({ "stream": true, "kv_transfer_params": params }),
+    );
+    let error = r#"{"error": {"message": "Internal server error", "type": "InternalServerError", "param": null, "code": 500}}"#;
+    let stream = post(d.addr(), COMPLETIONS, &body).await;
+    assert_eq!(
+        (stream.status, stream.events()),
+        (200, vec![error.to_owned(), "[DONE]".to_owned()])
+    );
+    // A chat opens its choice before it fails.
+    let body = with(
+        &chat("x"),
+        json!({ "stream": true, "kv_transfer_params": params }),
+    );
+    let events = post(d.addr(), CHAT, &body).await.events();
+    assert!(events[0].contains("assistant"));
+    assert_eq!(events[1..], [error, "[DONE]"]);
+    // Messages say it their own way, and a stream of responses just ends.
+    let messages = json!([{ "role": "user", "content": "x" }]);
+    let body = json!({ "messages": messages, "max_tokens": 3, "stream": true, "kv_transfer_params": params });
+    let text = post(d.addr(), "/v1/messages", &body).await.text();
+    assert!(
+        text.contains("event: message_start")
+            && text.contains(r#"data: {"type":"error","error":{"type":"internal_error""#),
+        "{text}"
+    );
+    let body = json!({ "input": "x", "stream": true, "kv_transfer_params": params });
+    let answer = post(d.addr(), "/v1/responses", &body).await;
+    assert_eq!((answer.chunks().len(), answer.complete), (2, false));
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use crate::client::Answer;
 use tree::Tree;
 
-mod tree;
+pub(crate) mod tree;
 
 /// How long an exchange that has no answer is waited for.
 const NO_ANSWER: Duration = Duration::from_millis(300);

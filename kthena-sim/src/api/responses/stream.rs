@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::{Answer, Ended, Output, Part, Response};
 use crate::api::{Trouble, data};
-use crate::http::respond::Responder;
+use crate::http::respond::{Cut, Responder};
 
 /// An event; which members it has depends on its type.
 #[derive(Serialize, Default)]
@@ -58,7 +58,10 @@ pub(super) async fn run(
     let mut ended = None;
     let mut opened = false;
     while let Some(item) = items.next().await {
-        let item = item?;
+        // The real engine has no event for a failure here: the body breaks off.
+        let Ok(item) = item else {
+            return Err(Cut::Close.into());
+        };
         if !opened {
             opened = true;
             open(response, &mut to).await?;
@@ -109,7 +112,7 @@ async fn open(response: &Response<'_>, to: &mut Numbered<'_, '_>) -> Result<(), 
     })
     .await?;
     let event = Event {
-        part: Some(part("")),
+        part: Some(part("", Some([]))),
         ..of_text(response)
     };
     to.send(Event {
@@ -131,7 +134,7 @@ async fn close(response: &Response<'_>, ended: &Ended, to: &mut Numbered<'_, '_>
     })
     .await?;
     let event = Event {
-        part: Some(part(&ended.text)),
+        part: Some(part(&ended.text, None)),
         ..of_text(response)
     };
     to.send(Event {
@@ -161,12 +164,12 @@ fn of_text<'a>(response: &'a Response<'_>) -> Event<'a> {
     }
 }
 
-fn part(text: &str) -> Part<'_> {
+fn part(text: &str, logprobs: Option<[(); 0]>) -> Part<'_> {
     Part {
         annotations: [],
         text,
         r#type: "output_text",
-        logprobs: Some([]),
+        logprobs,
     }
 }
 

@@ -76,10 +76,9 @@ struct Chat<'a> {
 
 pub(crate) async fn run(call: &Call<'_>, out: &mut Responder<'_>) -> Result<(), Trouble> {
     let fields = Fields(call.body);
-    fields.required("messages")?;
     check_room(call)?;
     let options = common::options(call.engine.config.kind, fields)?;
-    let messages = fields.array("messages")?.unwrap_or_default();
+    let messages = common::messages(fields)?;
     let prompt: Arc<[Token]> = template::chat(messages, true).into();
     let asked = match fields.integer("max_completion_tokens")? {
         Some(asked) => Some(asked),
