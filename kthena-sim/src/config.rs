@@ -113,9 +113,13 @@ pub struct Config {
     #[arg(long, value_parser = duration::parse, default_value = "300s")]
     #[serde(with = "duration")]
     pub transfer_timeout: Duration,
-    /// Name of the shared KV store (LMCache). Engines in one process with the same name share it.
+    /// The shared KV store (LMCache): a name, which engines in one process share, or `tcp://host:port`, where an
+    /// engine of another process serves its store.
     #[arg(long, default_value = "default")]
     pub store: String,
+    /// Address to serve the shared KV store on, for engines of other processes.
+    #[arg(long)]
+    pub store_listen: Option<SocketAddr>,
     /// How long a dying engine still answers 503 before its port closes.
     #[arg(long, value_parser = duration::parse, default_value = "500ms")]
     #[serde(with = "duration")]
@@ -254,6 +258,7 @@ impl Default for Config {
             connect_timeout: Duration::from_secs(5),
             transfer_timeout: Duration::from_secs(300),
             store: String::from("default"),
+            store_listen: None,
             death: Duration::from_millis(500),
             keep_alive: Duration::from_secs(5),
             record: 1000,

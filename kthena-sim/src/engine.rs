@@ -14,7 +14,7 @@ use crate::http::conn::{Life, Terms};
 use crate::http::date;
 use crate::http::server::Server;
 use crate::kv::serve::SideChannel;
-use crate::kv::store::Store;
+use crate::kv::store::{self, Store};
 use crate::kv::table::Table;
 use crate::metrics::Metrics;
 use crate::models::{Adapters, Models};
@@ -57,7 +57,7 @@ pub struct Engine {
     pub(crate) metrics: Metrics,
     pub(crate) scheduler: Arc<Scheduler>,
     pub(crate) table: Arc<Table>,
-    pub(crate) store: Option<Arc<Store>>,
+    pub(crate) store: Option<store::Access>,
     pub(crate) models: Mutex<Models>,
     pub(crate) adapters: Arc<Adapters>,
     pub(crate) faults: Arc<Faults>,
@@ -95,6 +95,10 @@ impl Engine {
         let (listener, address) = bind(config.listen, "the engine").await?;
         let admin = match config.admin {
             Some(admin) => Some(bind(admin, "administration").await?),
+            None => None,
+        };
+        let stores = match config.store_listen {
+            Some(address) => Some(bind(address, "the shared store").await?),
             None => None,
         };
         let side_port = match config.connector {
@@ -140,6 +144,10 @@ impl Engine {
             };
             server.spawn(listener, None, Arc::new(channel));
         }
+        if let Some((listener, _)) = stores {
+            let store = Store::named(&engine.config.store);
+            server.spawn(listener, None, Arc::new(store::Server(store)));
+        }
         engine.spawn_reaper();
         Ok(Handle::new(engine, address, admin_address, side_address))
     }
@@ -167,7 +175,7 @@ impl Engine {
                 config.prefix_caching,
             ),
             table: Table::new(counters.clone(), config.lease),
-            store: (config.connector == Connector::Lmcache).then(|| Store::named(&config.store)),
+            store: (config.connector == Connector::Lmcache).then(|| store::Access::named(&config.store)),
             models: Mutex::new(Models::new(&config)),
             adapters: Arc::default(),
             faults: Arc::default(),

@@ -2,46 +2,27 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use parking_lot::Mutex;
 use serde_json::value::RawValue;
-use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use crate::config::{Connector, Role};
 use crate::engine::Engine;
-use crate::kv::fetch::Claim;
 use crate::kv::params::{self, Kept};
-use crate::kv::table::Offer;
-use crate::kv::{Arrived, Give, Payload, Refusal, Transfer};
+use crate::kv::{Give, Payload, Transfer};
 use crate::models::Use;
 use crate::sched::{Prompt, Ticket};
-use crate::text::model::{State, Weights};
+use crate::text::model::State;
 use crate::text::tokenizer::Token;
 
+mod job;
 mod output;
 mod sampling;
 
+pub(crate) use job::{Failure, Job};
 use output::Output;
 pub(crate) use output::{Finish, Step, TokenLogprob};
 pub(crate) use sampling::Sampling;
-
-/// What the sequences of one request have in common.
-pub(crate) struct Job {
-    pub(crate) engine: Arc<Engine>,
-    pub(crate) weights: Weights,
-    /// The LoRA adapter, if one is used.
-    pub(crate) adapter: Option<String>,
-    /// Keeps prompts apart that must not share blocks.
-    pub(crate) salt: u64,
-    pub(crate) sampling: Sampling,
-    transfer: Transfer,
-    claim: tokio::sync::Mutex<Option<Claim>>,
-    arrived: OnceCell<Arrived>,
-    offers: Mutex<Vec<Offer>>,
-    pub(crate) at: Instant,
-}
 
 /// One sequence.
 pub(crate) struct Sequence {
@@ -72,110 +53,8 @@ pub(crate) struct Times {
     pub(crate) generated: u32,
 }
 
-/// Why a sequence has no answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Failure {
-    #[error("the KV blocks of the prompt did not arrive")]
-    Transfer(#[from] Refusal),
-}
-
 /// Brings the engine down when the sequence that waits for ever is given up.
 struct Bomb(Arc<Engine>);
-
-// === impl Job ===
-
-impl Job {
-    pub(crate) fn new(
-        engine: Arc<Engine>,
-        adapter: Option<String>,
-        salt: u64,
-        sampling: Sampling,
-        transfer: Transfer,
-    ) -> Arc<Self> {
-        let weights = Weights::of(engine.config.root(), adapter.as_deref());
-        let claim = match &transfer {
-            Transfer::Take(take) => Some(Claim::new(take.clone(), engine.tasks.clone())),
-            _ => None,
-        };
-        Arc::new(Self {
-            engine,
-            weights,
-            adapter,
-            salt,
-            sampling,
-            transfer,
-            claim: tokio::sync::Mutex::new(claim),
-            arrived: OnceCell::new(),
-            offers: Mutex::default(),
-            at: Instant::now(),
-        })
-    }
-
-    /// The answer is out: what was offered stays on offer.
-    pub(crate) fn delivered(&self) {
-        for offer in self.offers.lock().drain(..) {
-            offer.keep();
-        }
-    }
-
-    /// Tokens that the prefill engine had in its cache, where the request says so.
-    fn prefill_cached(&self) -> Option<u32> {
-        match &self.transfer {
-            Transfer::Take(take) => take.prefill_cached,
-            _ => None,
-        }
-    }
-
-    /// Gets the prompt from the prefill engine, once for all sequences.
-    async fn arrive(&self) -> Result<Arrived, Failure> {
-        let fetched = self.arrived.get_or_try_init(|| async {
-            let begun = Instant::now();
-            let mut claim = self.claim.lock().await;
-            let fetched = match claim.as_mut() {
-                Some(claim) => claim.fetch(&self.engine.config).await,
-                None => Err(Refusal::Unknown),
-            };
-            let counters = &self.engine.counters;
-            match &fetched {
-                Ok(payload) => {
-                    counters.kv(|kv| {
-                        kv.received += u64::from(payload.blocks);
-                        kv.transfers_in += 1;
-                    });
-                    self.engine
-                        .metrics
-                        .transferred(payload.len(), payload.blocks, begun.elapsed());
-                }
-                Err(refusal) => refusal.count(counters),
-            }
-            fetched
-        });
-        Ok(fetched.await?.clone())
-    }
-
-    async fn prefill(&self, tokens: u32, state: State) {
-        let config = &self.engine.config;
-        if config.prefill_tokens_per_second > 0.0 {
-            let seconds = f64::from(tokens) / config.prefill_tokens_per_second * self.jitter(state);
-            tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
-        }
-    }
-
-    /// How much longer than usual something takes.
-    fn jitter(&self, state: State) -> f64 {
-        let jitter = self.engine.config.jitter.clamp(0.0, 1.0);
-        1.0 + jitter * (state.number(6, 2001) as f64 / 1000.0 - 1.0)
-    }
-
-    fn token_time(&self, state: State) -> Duration {
-        let rate = self.engine.config.decode_tokens_per_second;
-        if rate > 0.0 {
-            Duration::from_secs_f64(self.jitter(state) / rate)
-        } else {
-            Duration::ZERO
-        }
-    }
-}
 
 // === impl Sequence ===
 
@@ -232,7 +111,7 @@ impl Sequence {
             }
             Transfer::None | Transfer::Give(_) => {
                 let state = State::after(job.weights, &prompt);
-                external = from_store(job, &blocks, length, cached);
+                external = from_store(job, &blocks, length, cached).await;
                 let alone = matches!(job.transfer, Transfer::None) && config.connector != Connector::Lmcache;
                 if alone && config.role == Role::Decode && child == 0 {
                     engine.counters.recomputed();
@@ -332,12 +211,10 @@ impl Sequence {
             return Ok(None);
         };
         if let Some(store) = &engine.store {
-            store.put(&Prompt::new(
-                &self.prompt,
-                engine.config.block_size,
-                self.job.salt,
-                true,
-            ));
+            let prompt = Prompt::new(&self.prompt, engine.config.block_size, self.job.salt, true);
+            if let Err(refusal) = store.put(prompt.hashes(), engine.config.connect_timeout).await {
+                refusal.count(&engine.counters);
+            }
         }
         // The Mooncake connectors do not hand over a prompt whose answer ended by itself; the others do.
         let mooncake = matches!(
@@ -394,12 +271,19 @@ impl Sequence {
 }
 
 /// Tokens that the shared store has beyond the engine's own cache.
-fn from_store(job: &Job, blocks: &Prompt, length: u32, cached: u32) -> u32 {
+async fn from_store(job: &Job, blocks: &Prompt, length: u32, cached: u32) -> u32 {
     let engine = &job.engine;
     let Some(store) = &engine.store else { return 0 };
     let size = engine.config.block_size.max(1);
     let usable = length.saturating_sub(1) / size * size;
-    let stored = (store.hits(blocks) as u32 * size).min(usable);
+    let hits = match store.hits(blocks.hashes(), engine.config.connect_timeout).await {
+        Ok(hits) => hits,
+        Err(refusal) => {
+            refusal.count(&engine.counters);
+            0
+        }
+    };
+    let stored = (hits as u32 * size).min(usable);
     if engine.config.role == Role::Decode && stored.max(cached) < usable {
         engine.counters.recomputed();
     }

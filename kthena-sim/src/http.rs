@@ -7,6 +7,7 @@ pub(crate) mod client;
 pub(crate) mod conn;
 pub(crate) mod date;
 pub(crate) mod plan;
+pub(crate) mod reply;
 pub(crate) mod request;
 pub(crate) mod respond;
 pub(crate) mod server;

@@ -67,10 +67,19 @@ pub(crate) struct Open<'a> {
     pub(crate) complete: bool,
 }
 
+/// Bytes of bodies that a path's requests may hold together; the oldest go first.
+const BODIES: usize = 64 * 1024 * 1024;
+
 #[derive(Debug, Default)]
 struct Table {
     next: u64,
-    paths: HashMap<String, VecDeque<Recorded>>,
+    paths: HashMap<String, List>,
+}
+
+#[derive(Debug, Default)]
+struct List {
+    requests: VecDeque<Recorded>,
+    bytes: usize,
 }
 
 impl Recorder {
@@ -99,10 +108,11 @@ impl Recorder {
                 end: None,
             };
             let list = table.paths.entry(path.clone()).or_default();
-            if list.len() == self.keep {
-                list.pop_front();
+            list.bytes += recorded.body.len();
+            list.requests.push_back(recorded);
+            while list.requests.len() > self.keep || (list.bytes > BODIES && list.requests.len() > 1) {
+                list.bytes -= list.requests.pop_front().map_or(0, |oldest| oldest.body.len());
             }
-            list.push_back(recorded);
         }
         Open {
             recorder: self,
@@ -120,13 +130,20 @@ impl Recorder {
             .lock()
             .paths
             .get(path)
-            .map(|list| list.iter().cloned().collect())
+            .map(|list| list.requests.iter().cloned().collect())
             .unwrap_or_default()
     }
 
     /// All remembered requests, oldest first.
     pub(crate) fn all(&self) -> Vec<Recorded> {
-        let mut all: Vec<_> = self.table.lock().paths.values().flatten().cloned().collect();
+        let mut all: Vec<_> = self
+            .table
+            .lock()
+            .paths
+            .values()
+            .flat_map(|list| &list.requests)
+            .cloned()
+            .collect();
         all.sort_by_key(|recorded| recorded.seq);
         all
     }
@@ -147,7 +164,12 @@ impl Drop for Open<'_> {
         };
         let mut table = self.recorder.table.lock();
         let list = table.paths.get_mut(&self.path);
-        let recorded = list.and_then(|list| list.iter_mut().rev().find(|recorded| recorded.seq == self.seq));
+        let recorded = list.and_then(|list| {
+            list.requests
+                .iter_mut()
+                .rev()
+                .find(|recorded| recorded.seq == self.seq)
+        });
         if let Some(recorded) = recorded {
             recorded.end = Some(end);
         }

@@ -12,7 +12,7 @@ use crate::generate::{Job, Sampling};
 use crate::http::request::Request;
 use crate::kv::params;
 use crate::models::Served;
-use crate::text::model::{hash_bytes, mix};
+use crate::text::model::{Weights, hash_bytes, mix};
 use crate::text::tokenizer::{Token, VOCABULARY, encode};
 
 mod python_json;
@@ -219,15 +219,13 @@ pub(crate) fn prompts(fields: Fields<'_>) -> Result<Vec<Arc<[Token]>>, ApiError>
 
 /// The common part of a request's sequences.
 pub(crate) fn job(call: &Call<'_>, served: &Served, sampling: Sampling) -> Arc<Job> {
-    let text = |name: &str| {
-        call.body
-            .get(name)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .as_bytes()
-    };
-    let adapter = served.adapter.as_deref().unwrap_or_default();
-    let salt = mix(hash_bytes(11, adapter.as_bytes()) ^ mix(hash_bytes(12, text("cache_salt"))));
+    let weights = Weights::of(call.engine.config.root(), served.adapter.as_deref());
+    let cache_salt = call
+        .body
+        .get("cache_salt")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let salt = mix(hash_bytes(weights.as_u64(), cache_salt.as_bytes()));
     let transfer = params::transfer(&call.engine.config, call.body);
     Job::new(
         call.engine.clone(),

@@ -9,14 +9,13 @@ use std::time::Duration;
 use bytes::BytesMut;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use serde::Serialize;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::date;
 use super::plan::{After, How, Pace, Plan};
+use super::reply::reason;
+pub(crate) use super::reply::{JSON, Reply};
 
-/// Media type of JSON answers.
-pub(crate) const JSON: &str = "application/json";
 /// Media type of streams, as Starlette writes it.
 pub(crate) const EVENTS: &str = "text/event-stream; charset=utf-8";
 
@@ -29,15 +28,6 @@ pub(crate) enum Cut {
     Reset,
     /// In an orderly way, though the answer is incomplete.
     Close,
-}
-
-/// A whole answer.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Reply {
-    pub(crate) status: u16,
-    pub(crate) content_type: Option<&'static str>,
-    pub(crate) headers: Vec<(String, String)>,
-    pub(crate) body: Vec<u8>,
 }
 
 /// The status that was sent; 0 while none was.
@@ -58,44 +48,6 @@ pub(crate) struct Responder<'a> {
     held: BytesMut,
     gzip: Option<GzEncoder<Vec<u8>>>,
 }
-
-// === impl Reply ===
-
-impl Reply {
-    pub(crate) fn json(status: u16, body: &impl Serialize) -> Self {
-        let body = serde_json::to_vec(body).unwrap_or_else(|_| b"null".to_vec());
-        Self {
-            status,
-            content_type: Some(JSON),
-            headers: Vec::new(),
-            body,
-        }
-    }
-
-    pub(crate) fn text(status: u16, content_type: &'static str, body: impl Into<Vec<u8>>) -> Self {
-        Self {
-            status,
-            content_type: Some(content_type),
-            headers: Vec::new(),
-            body: body.into(),
-        }
-    }
-
-    pub(crate) fn empty(status: u16) -> Self {
-        Self {
-            status,
-            ..Self::default()
-        }
-    }
-
-    #[must_use]
-    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
-        self.headers.push((name.to_owned(), value.to_owned()));
-        self
-    }
-}
-
-// === impl Responder ===
 
 impl<'a> Responder<'a> {
     pub(crate) fn new(out: &'a mut (dyn AsyncWrite + Send + Unpin), keep_alive: bool, vary: bool) -> Self {
@@ -354,36 +306,5 @@ async fn stop(how: How) -> Result<(), Cut> {
 async fn pause(time: Duration) {
     if !time.is_zero() {
         tokio::time::sleep(time).await;
-    }
-}
-
-/// The reason phrase that Python's `http.HTTPStatus` has for a status.
-fn reason(status: u16) -> &'static str {
-    match status {
-        200 => "OK",
-        201 => "Created",
-        204 => "No Content",
-        301 => "Moved Permanently",
-        302 => "Found",
-        307 => "Temporary Redirect",
-        400 => "Bad Request",
-        401 => "Unauthorized",
-        403 => "Forbidden",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        408 => "Request Timeout",
-        409 => "Conflict",
-        410 => "Gone",
-        413 => "Content Too Large",
-        415 => "Unsupported Media Type",
-        421 => "Misdirected Request",
-        422 => "Unprocessable Content",
-        429 => "Too Many Requests",
-        500 => "Internal Server Error",
-        501 => "Not Implemented",
-        502 => "Bad Gateway",
-        503 => "Service Unavailable",
-        504 => "Gateway Timeout",
-        _ => "Unknown",
     }
 }
