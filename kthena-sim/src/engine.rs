@@ -224,6 +224,11 @@ impl Engine {
         *self.dead.borrow()
     }
 
+    /// Whether the engine still does anything.
+    pub(crate) fn is_up(&self) -> bool {
+        !self.is_dead() && *self.life.borrow() < Life::Closed
+    }
+
     /// Resolves when the engine has died.
     pub(crate) async fn died(&self) {
         let mut dead = self.dead.subscribe();

@@ -49,7 +49,7 @@ impl Job {
     ) -> Arc<Self> {
         let weights = Weights::of(engine.config.root(), adapter.as_deref());
         let claim = match &transfer {
-            Transfer::Take(take) => Some(Claim::new(take.clone(), engine.tasks.clone())),
+            Transfer::Take(take) => Some(Claim::new(take.clone(), engine.clone())),
             _ => None,
         };
         Arc::new(Self {

@@ -6,10 +6,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::time::Instant;
-use tokio_util::task::TaskTracker;
 
 use super::{Arrived, Payload, Refusal, Take};
 use crate::config::Config;
+use crate::engine::Engine;
 use crate::http::client::{self, CallError};
 
 /// Between two attempts to reach a prefill engine.
@@ -37,16 +37,16 @@ pub(crate) struct Refused {
 /// that it does not keep the blocks.
 pub(crate) struct Claim {
     take: Arc<Take>,
-    tasks: TaskTracker,
+    engine: Arc<Engine>,
     settled: bool,
 }
 
 impl Claim {
-    pub(crate) fn new(take: Take, tasks: TaskTracker) -> Self {
+    pub(crate) fn new(take: Take, engine: Arc<Engine>) -> Self {
         let settled = !take.releases;
         Self {
             take: Arc::new(take),
-            tasks,
+            engine,
             settled,
         }
     }
@@ -65,11 +65,12 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        if self.settled || tokio::runtime::Handle::try_current().is_err() {
+        // An engine that is gone tells nobody.
+        if self.settled || !self.engine.is_up() || tokio::runtime::Handle::try_current().is_err() {
             return;
         }
         let take = self.take.clone();
-        self.tasks.spawn(async move {
+        self.engine.tasks.spawn(async move {
             let ask = Ask {
                 key: take.key.clone(),
                 engine_id: take.engine_id.clone(),

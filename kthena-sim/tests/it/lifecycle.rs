@@ -105,6 +105,62 @@ async fn a_decode_given_up_in_the_queue_lets_the_prefill_engine_free_its_blocks(
     );
 }
 
+/// A decode request that waits for slow blocks, with its connection.
+async fn slow_hand_over(p: &kthena_sim::Handle, d: &kthena_sim::Handle) -> tokio::net::TcpStream {
+    let body = completion("slow blocks");
+    let params = post(p.addr(), COMPLETIONS, &for_prefill(&body)).await.json()["kv_transfer_params"].clone();
+    let body = with(&body, json!({ "kv_transfer_params": params })).to_string();
+    let client = begin(
+        d.addr(),
+        &raw(d.addr(), "POST", COMPLETIONS, &[], body.as_bytes()),
+    )
+    .await;
+    d.wait_for(SOON, |stats| stats.waiting == 1).await.unwrap();
+    assert_eq!(p.stats().kv.pinned, 1);
+    client
+}
+
+#[tokio::test]
+async fn a_decode_given_up_while_blocks_are_on_their_way_frees_them() {
+    let config = Config {
+        transfer_tokens_per_second: 0.1,
+        ..Config::instant()
+    };
+    let p = Engine::start(config.paired(Role::Prefill, Connector::Nixl))
+        .await
+        .unwrap();
+    let d = Engine::start(Config::instant().paired(Role::Decode, Connector::Nixl))
+        .await
+        .unwrap();
+    drop(slow_hand_over(&p, &d).await);
+    let stats = p.wait_for(SOON, |stats| stats.kv.pinned == 0).await.unwrap();
+    assert_eq!(
+        (stats.kv.released_unread, stats.kv.leaked, stats.kv.used),
+        (1, 0, 0)
+    );
+    assert_eq!(d.stats().decode.aborted, 1);
+}
+
+#[tokio::test]
+async fn a_decode_engine_that_is_killed_tells_nobody_and_the_lease_ends_unread() {
+    let lease = Duration::from_millis(400);
+    let config = Config {
+        transfer_tokens_per_second: 0.1,
+        lease,
+        ..Config::instant()
+    };
+    let p = Engine::start(config.paired(Role::Prefill, Connector::Nixl))
+        .await
+        .unwrap();
+    let d = Engine::start(Config::instant().paired(Role::Decode, Connector::Nixl))
+        .await
+        .unwrap();
+    let _client = slow_hand_over(&p, &d).await;
+    d.kill().await;
+    let stats = p.wait_for(SOON, |stats| stats.kv.pinned == 0).await.unwrap();
+    assert_eq!((stats.kv.leaked, stats.kv.released_unread), (1, 0));
+}
+
 #[tokio::test]
 async fn termination_finishes_what_runs_and_takes_nothing_new() {
     let engine = Engine::start(slow()).await.unwrap();
