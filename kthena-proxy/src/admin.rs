@@ -86,7 +86,9 @@ pub fn serve(
     let metrics = server::bind(metrics)?;
     let debug = server::bind(&[debug])?;
     let addresses = (metrics.local_addr()?, debug.local_addr()?);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     std::thread::Builder::new().name("admin".into()).spawn(move || {
         runtime.block_on(async move {
             let page = move || std::future::ready(([(header::CONTENT_TYPE, METRICS_TYPE)], render()));

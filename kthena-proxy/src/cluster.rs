@@ -4,7 +4,6 @@ pub mod build;
 pub mod endpoint;
 pub mod index;
 pub mod objects;
-pub mod shim;
 pub mod snapshot;
 pub mod source;
 pub mod tls;

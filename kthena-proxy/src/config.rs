@@ -192,14 +192,19 @@ impl Args {
         if let Some(enabled) = variable("ACCESS_LOG_ENABLED") {
             match go_bool(&enabled) {
                 Some(enabled) => self.access_log_enabled = enabled,
-                None => tracing::warn!(value = %enabled, "ACCESS_LOG_ENABLED is no boolean; the access log stays on"),
+                None => {
+                    tracing::warn!(value = %enabled, "ACCESS_LOG_ENABLED is no boolean; the access log stays on");
+                }
             }
         }
         match variable("ACCESS_LOG_FORMAT").as_deref() {
             None => {}
             Some("text") => self.access_log_format = Format::Text,
             Some("json") => self.access_log_format = Format::Json,
-            Some(other) => tracing::warn!(value = other, "ACCESS_LOG_FORMAT is neither text nor json; text it is"),
+            Some(other) => tracing::warn!(
+                value = other,
+                "ACCESS_LOG_FORMAT is neither text nor json; text it is"
+            ),
         }
         if let Some(output) = variable("ACCESS_LOG_OUTPUT").filter(|output| !output.is_empty()) {
             self.access_log_output = output;
@@ -212,7 +217,10 @@ impl Args {
         }
         for (name, on) in [
             ("--enable-gateway-api", self.enable_gateway_api),
-            ("--enable-gateway-api-inference-extension", self.enable_gateway_api_inference_extension),
+            (
+                "--enable-gateway-api-inference-extension",
+                self.enable_gateway_api_inference_extension,
+            ),
         ] {
             if on {
                 return Err(Error::Unsupported(name.to_owned()));
@@ -235,7 +243,10 @@ impl Args {
 }
 
 /// A variable of this process's environment.
-#[expect(clippy::disallowed_methods, reason = "this is the module that reads the environment")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the module that reads the environment"
+)]
 #[must_use]
 pub fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
@@ -262,53 +273,109 @@ mod tests {
     fn args(flags: &[&str], environment: &[(&str, &str)]) -> Result<Args, String> {
         let cli = Cli::try_parse_from(std::iter::once("kthena-proxy").chain(flags.iter().copied()))
             .map_err(|error| error.to_string())?;
-        let variable = |name: &str| environment.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+        let variable = |name: &str| {
+            environment
+                .iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| (*value).to_owned())
+        };
         cli.args.finish(variable).map_err(|error| error.to_string())
     }
 
     #[test]
     fn defaults_are_the_published_ones() {
         let args = args(&[], &[]).unwrap();
-        assert_eq!((args.port.as_str(), args.metrics_port, args.debug_port, args.webhook_port), ("8080", 9090, 15000, 8443));
+        assert_eq!(
+            (
+                args.port.as_str(),
+                args.metrics_port,
+                args.debug_port,
+                args.webhook_port
+            ),
+            ("8080", 9090, 15000, 8443)
+        );
         assert_eq!(args.drain_timeout, Duration::from_secs(300));
         assert!(args.access_log_enabled && args.enable_webhook && !args.expose_metrics_on_router_port);
-        assert_eq!((args.access_log_format, args.access_log_output.as_str()), (Format::Text, "stdout"));
+        assert_eq!(
+            (args.access_log_format, args.access_log_output.as_str()),
+            (Format::Text, "stdout")
+        );
     }
 
     #[test]
     fn flags_of_existing_deployments_are_accepted() {
         let args = args(
             &[
-                "--port=8081", "--metrics-port", "9191", "--enable-webhook=false", "--enable-gateway-api=false",
-                "--kube-api-qps=20", "--kube-api-burst=40", "--v=2", "--logtostderr=true", "--stderrthreshold=INFO",
+                "--port=8081",
+                "--metrics-port",
+                "9191",
+                "--enable-webhook=false",
+                "--enable-gateway-api=false",
+                "--kube-api-qps=20",
+                "--kube-api-burst=40",
+                "--v=2",
+                "--logtostderr=true",
+                "--stderrthreshold=INFO",
             ],
             &[],
         )
         .unwrap();
-        assert_eq!((args.port.as_str(), args.metrics_port, args.verbosity), ("8081", 9191, 2));
+        assert_eq!(
+            (args.port.as_str(), args.metrics_port, args.verbosity),
+            ("8081", 9191, 2)
+        );
         assert!(!args.enable_webhook);
     }
 
     #[test]
     fn what_cannot_be_is_refused() {
         for flags in [
-            &["--tls-cert=/x"][..], &["--tls-key=/x"], &["--port=0"], &["--port=70000"], &["--port=x"], &["--metrics-port=0"],
-            &["--debug-port=70000"], &["--webhook-port=0"], &["--enable-gateway-api"], &["--resource-source=file"], &["--nope"],
+            &["--tls-cert=/x"][..],
+            &["--tls-key=/x"],
+            &["--port=0"],
+            &["--port=70000"],
+            &["--port=x"],
+            &["--metrics-port=0"],
+            &["--debug-port=70000"],
+            &["--webhook-port=0"],
+            &["--enable-gateway-api"],
+            &["--resource-source=file"],
+            &["--nope"],
         ] {
             assert!(args(flags, &[]).is_err(), "{flags:?}");
         }
-        assert!(args(&[], &[("ENABLE_SESSION_BOOST", "true")]).unwrap_err().contains("not supported"));
+        assert!(
+            args(&[], &[("ENABLE_SESSION_BOOST", "true")])
+                .unwrap_err()
+                .contains("not supported")
+        );
     }
 
     #[test]
     fn the_environment_is_read_and_nonsense_in_it_ignored() {
-        let good = [("ACCESS_LOG_ENABLED", "f"), ("ACCESS_LOG_FORMAT", "json"), ("ACCESS_LOG_OUTPUT", "/x"), ("DRAIN_TIMEOUT", "1m30s")];
+        let good = [
+            ("ACCESS_LOG_ENABLED", "f"),
+            ("ACCESS_LOG_FORMAT", "json"),
+            ("ACCESS_LOG_OUTPUT", "/x"),
+            ("DRAIN_TIMEOUT", "1m30s"),
+        ];
         let read = args(&[], &good).unwrap();
         assert!(!read.access_log_enabled);
-        assert_eq!((read.access_log_format, read.drain_timeout), (Format::Json, Duration::from_secs(90)));
-        let bad = [("ACCESS_LOG_ENABLED", "yes"), ("ACCESS_LOG_FORMAT", "xml"), ("DRAIN_TIMEOUT", "-1s"), ("ENABLE_SESSION_BOOST", "x")];
+        assert_eq!(
+            (read.access_log_format, read.drain_timeout),
+            (Format::Json, Duration::from_secs(90))
+        );
+        let bad = [
+            ("ACCESS_LOG_ENABLED", "yes"),
+            ("ACCESS_LOG_FORMAT", "xml"),
+            ("DRAIN_TIMEOUT", "-1s"),
+            ("ENABLE_SESSION_BOOST", "x"),
+        ];
         let kept = args(&[], &bad).unwrap();
         assert!(kept.access_log_enabled);
-        assert_eq!((kept.access_log_format, kept.drain_timeout), (Format::Text, Duration::from_secs(300)));
+        assert_eq!(
+            (kept.access_log_format, kept.drain_timeout),
+            (Format::Text, Duration::from_secs(300))
+        );
     }
 }

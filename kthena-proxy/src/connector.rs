@@ -148,7 +148,9 @@ impl<'a> Answer<'a> {
     /// The parameters, whatever they are, unless they are missing or null.
     #[must_use]
     pub fn parameters(&self) -> Option<&'a str> {
-        self.kv_transfer_params.map(RawValue::get).filter(|raw| *raw != "null")
+        self.kv_transfer_params
+            .map(RawValue::get)
+            .filter(|raw| *raw != "null")
     }
 
     /// Whether the answer was cut at its one token, so that there is a cache to go on from. An answer that came to its own end
@@ -161,7 +163,10 @@ impl<'a> Answer<'a> {
                 .as_ref()
                 .is_some_and(|details| details.reason.as_deref() == Some("max_output_tokens")),
             Operation::Messages => self.stop_reason.as_deref() == Some("max_tokens"),
-            _ => self.choices.first().is_some_and(|choice| choice.finish_reason.as_deref() == Some("length")),
+            _ => self
+                .choices
+                .first()
+                .is_some_and(|choice| choice.finish_reason.as_deref() == Some("length")),
         }
     }
 }
@@ -217,7 +222,9 @@ pub fn alone(operation: Operation, body: &[u8], peek: &Peek, connector: &dyn Con
 /// How many prompts a completion has: a string or a list of token ids is one, a list of those as many as it is long.
 #[must_use]
 pub fn prompts(body: &[u8], peek: &Peek) -> usize {
-    let Some(raw) = peek.raw(body, Key::Prompt).filter(|raw| raw.starts_with(b"[")) else { return 1 };
+    let Some(raw) = peek.raw(body, Key::Prompt).filter(|raw| raw.starts_with(b"[")) else {
+        return 1;
+    };
     if !matches!(raw[1..].trim_ascii_start().first(), Some(b'"' | b'[' | b'{')) {
         return 1;
     }
@@ -255,13 +262,21 @@ fn reachable(parameters: &str, prefill: &Endpoint) -> Bytes {
         #[serde(borrow, default)]
         remote_host: Option<&'a RawValue>,
     }
-    let unspecified = |raw: &&RawValue| matches!(raw.get(), "\"0.0.0.0\"" | "\"::\"" | "\"[::]\"" | "\"\"" | "null");
-    let host = serde_json::from_str::<Host<'_>>(parameters).ok().and_then(|host| host.remote_host).filter(unspecified);
-    let Some(host) = host else { return Bytes::copy_from_slice(parameters.as_bytes()) };
+    let unspecified =
+        |raw: &&RawValue| matches!(raw.get(), "\"0.0.0.0\"" | "\"::\"" | "\"[::]\"" | "\"\"" | "null");
+    let host = serde_json::from_str::<Host<'_>>(parameters)
+        .ok()
+        .and_then(|host| host.remote_host)
+        .filter(unspecified);
+    let Some(host) = host else {
+        return Bytes::copy_from_slice(parameters.as_bytes());
+    };
     let start = host.get().as_ptr() as usize - parameters.as_ptr() as usize;
     let end = start + host.get().len();
     let address = serde_json::Value::from(prefill.address().host()).to_string();
-    [&parameters[..start], &address, &parameters[end..]].concat().into()
+    [&parameters[..start], &address, &parameters[end..]]
+        .concat()
+        .into()
 }
 
 #[cfg(test)]

@@ -120,7 +120,10 @@ impl Exchange {
         let mut attempts = Attempts::new(server);
         loop {
             let query = schedule::Request { model: request.model };
-            let Some(choice) = self.scheduler.choose(&query, &server.pool, wanted, &attempts.tried) else {
+            let Some(choice) = self
+                .scheduler
+                .choose(&query, &server.pool, wanted, &attempts.tried)
+            else {
                 return Err(no_engine(server));
             };
             if attempts.only_others() && attempts.has_tried(&choice) {
@@ -128,7 +131,9 @@ impl Exchange {
             }
             attempts.begin(&choice);
             trace.attempts += 1;
-            let attempt = self.attempt(session, server, request, &choice, &mut attempts.tried, trace).await?;
+            let attempt = self
+                .attempt(session, server, request, &choice, &mut attempts.tried, trace)
+                .await?;
             match attempt {
                 Attempt::Answer(upstream, companion) => {
                     self.hand_on(session, upstream, request, trace).await?;
@@ -161,14 +166,22 @@ impl Exchange {
 
     fn wanted(&self, server: &Server, request: &Prepared<'_>, trace: &mut Trace) -> Wanted {
         use crate::openai::operation::Split;
-        let Pool::Split(_) = server.pool else { return Wanted::Pair };
+        let Pool::Split(_) = server.pool else {
+            return Wanted::Pair;
+        };
         match request.operation.split() {
             Split::PrefillOnly => Wanted::Prefill,
             Split::DecodeOnly => Wanted::Decode,
             Split::PrefillDecode => {
-                let (Some(body), Some(peek)) = (&request.body, &request.peek) else { return Wanted::Decode };
+                let (Some(body), Some(peek)) = (&request.body, &request.peek) else {
+                    return Wanted::Decode;
+                };
                 trace.alone = crate::connector::alone(request.operation, body, peek, server.protocol.0);
-                if trace.alone.is_some() { Wanted::Decode } else { Wanted::Pair }
+                if trace.alone.is_some() {
+                    Wanted::Decode
+                } else {
+                    Wanted::Pair
+                }
             }
         }
     }
@@ -193,7 +206,17 @@ impl Exchange {
             Choice::Pair(prefill, decode) => {
                 trace.prefill = Some(prefill.clone());
                 trace.endpoint = Some(decode.clone());
-                pair::attempt(self, session, server, request, (prefill, decode), tried, trace).await
+                // Boxed: what two engines need is gone by the time that the answer is handed on.
+                Box::pin(pair::attempt(
+                    self,
+                    session,
+                    server,
+                    request,
+                    (prefill, decode),
+                    tried,
+                    trace,
+                ))
+                .await
             }
         }
     }
@@ -268,7 +291,9 @@ impl Prepared<'_> {
     /// The body with the common edits and more.
     fn edited(&self, more: impl FnOnce(&mut Edits)) -> Option<Body> {
         let body = self.body.as_ref()?;
-        let Some(peek) = &self.peek else { return Some(body.clone().into()) };
+        let Some(peek) = &self.peek else {
+            return Some(body.clone().into());
+        };
         let mut edits = self.edits.clone();
         more(&mut edits);
         Some(edits.apply(body, peek))
@@ -328,7 +353,9 @@ impl Attempts {
 
     async fn keep(&mut self, mut upstream: Upstream) {
         self.error = None;
-        let Some(head) = upstream.head().map(|head| Box::new(head.clone())) else { return };
+        let Some(head) = upstream.head().map(|head| Box::new(head.clone())) else {
+            return;
+        };
         // A short error body is read so that the connection can serve again; a slow or long one is not worth it.
         let read = tokio::time::timeout(Duration::from_secs(1), upstream.read_all(KEPT_ERROR_BODY)).await;
         if let Ok(Ok(body)) = read {
@@ -346,11 +373,16 @@ impl Attempts {
         let gone = |error: Box<pingora_error::Error>| {
             Failure::new(Kind::ClientGone, "the client closed the connection").because(error)
         };
-        let mut head = head::answer(&kept.head, head::Framing::Native, request.id)
-            .map_err(|error| Failure::new(Kind::Internal, "the engine's head cannot be handed on").because(error))?;
-        head.insert_header(http::header::CONTENT_LENGTH, kept.body.len()).map_err(gone)?;
+        let mut head = head::answer(&kept.head, head::Framing::Native, request.id).map_err(|error| {
+            Failure::new(Kind::Internal, "the engine's head cannot be handed on").because(error)
+        })?;
+        head.insert_header(http::header::CONTENT_LENGTH, kept.body.len())
+            .map_err(gone)?;
         session.write_response_header(head, false).await.map_err(gone)?;
-        session.write_response_body(Some(kept.body), true).await.map_err(gone)
+        session
+            .write_response_body(Some(kept.body), true)
+            .await
+            .map_err(gone)
     }
 }
 
@@ -366,17 +398,29 @@ fn failure(error: Error, attempts: u32) -> Failure {
         Error::Malformed(_) | Error::TooLong { .. } | Error::NoJson(_) | Error::NoEngineId => Kind::BadAnswer,
         Error::Timeout => Kind::Timeout,
     };
-    let attempts = if attempts == 1 { "one attempt".to_owned() } else { format!("{attempts} attempts") };
-    Failure::new(kind, format!("request to all pods failed after {attempts}: {error}")).because(error)
+    let attempts = if attempts == 1 {
+        "one attempt".to_owned()
+    } else {
+        format!("{attempts} attempts")
+    };
+    Failure::new(
+        kind,
+        format!("request to all pods failed after {attempts}: {error}"),
+    )
+    .because(error)
 }
 
 fn no_engine(server: &Server) -> Failure {
     let name = &server.name;
     match &server.pool {
-        Pool::Split(split) if !split.all_prefill.is_empty() || !split.all_decode.is_empty() => {
-            Failure::new(Kind::NoPair, format!("no valid prefill-decode pod pairs found for model server: {name}"))
-        }
-        _ => Failure::new(Kind::NoEngine, format!("no available pods for model server: {name}")),
+        Pool::Split(split) if !split.all_prefill.is_empty() || !split.all_decode.is_empty() => Failure::new(
+            Kind::NoPair,
+            format!("no valid prefill-decode pod pairs found for model server: {name}"),
+        ),
+        _ => Failure::new(
+            Kind::NoEngine,
+            format!("no available pods for model server: {name}"),
+        ),
     }
 }
 

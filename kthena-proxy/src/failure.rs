@@ -7,8 +7,8 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::openai::error::{self, Message};
 use crate::openai::Operation;
+use crate::openai::error::{self, Message};
 
 /// Why a request failed.
 #[derive(Debug)]
@@ -98,7 +98,9 @@ impl Kind {
     #[must_use]
     pub const fn openai_type(self) -> &'static str {
         match self {
-            Self::Parse | Self::ModelMissing | Self::TooLarge | Self::BodyTimeout | Self::NotFound => "invalid_request_error",
+            Self::Parse | Self::ModelMissing | Self::TooLarge | Self::BodyTimeout | Self::NotFound => {
+                "invalid_request_error"
+            }
             Self::RouteNotFound | Self::ServerMissing => "not_found_error",
             Self::Internal => "internal_error",
             _ => "service_unavailable_error",
@@ -140,7 +142,11 @@ impl Kind {
 impl Failure {
     /// A failure and what to tell the client.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None }
+        Self {
+            kind,
+            message: message.into(),
+            source: None,
+        }
     }
 
     /// Adds the cause.

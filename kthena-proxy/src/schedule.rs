@@ -55,7 +55,10 @@ pub struct Scheduler {
 impl Default for Scheduler {
     /// Least requests in flight.
     fn default() -> Self {
-        Self { filters: Vec::new(), scorers: vec![(Box::new(plugins::LeastRequest), 1.0)] }
+        Self {
+            filters: Vec::new(),
+            scorers: vec![(Box::new(plugins::LeastRequest), 1.0)],
+        }
     }
 }
 
@@ -122,8 +125,17 @@ impl Tried {
 
 impl Scheduler {
     /// Chooses engines of a pool; `None` where it has none that fit.
-    pub fn choose(&self, request: &Request<'_>, pool: &Pool, wanted: Wanted, tried: &Tried) -> Option<Choice> {
-        let one = |all: &[Arc<Endpoint>]| self.pick(request, all.len(), |i| &all[i], tried).map(|i| all[i].clone());
+    pub fn choose(
+        &self,
+        request: &Request<'_>,
+        pool: &Pool,
+        wanted: Wanted,
+        tried: &Tried,
+    ) -> Option<Choice> {
+        let one = |all: &[Arc<Endpoint>]| {
+            self.pick(request, all.len(), |i| &all[i], tried)
+                .map(|i| all[i].clone())
+        };
         match (pool, wanted) {
             (Pool::Whole(all), _) => one(all).map(Choice::Whole),
             (Pool::Split(split), Wanted::Pair) => self.choose_pair(request, split, tried),
@@ -150,12 +162,19 @@ impl Scheduler {
     ) -> Option<usize> {
         let candidate = |index| {
             let endpoint = get(index);
-            Candidate { endpoint, in_flight: endpoint.in_flight(), index }
+            Candidate {
+                endpoint,
+                in_flight: endpoint.in_flight(),
+                index,
+            }
         };
         let mut candidates: Vec<Candidate<'_>> = if count <= SAMPLE {
             (0..count).map(candidate).collect()
         } else {
-            index::sample(&mut rand::rng(), count, SAMPLE).into_iter().map(candidate).collect()
+            index::sample(&mut rand::rng(), count, SAMPLE)
+                .into_iter()
+                .map(candidate)
+                .collect()
         };
         candidates.retain(|one| self.filters.iter().all(|filter| filter.keep(request, one)));
         if candidates.iter().any(|one| !tried.has(one.endpoint)) {
@@ -174,7 +193,10 @@ impl Scheduler {
         for (scorer, weight) in &self.scorers {
             scores.fill(0.0);
             scorer.score(request, candidates, &mut scores);
-            totals.iter_mut().zip(&scores).for_each(|(total, score)| *total += weight * score);
+            totals
+                .iter_mut()
+                .zip(&scores)
+                .for_each(|(total, score)| *total += weight * score);
         }
         // The n-th of equals takes the place with one chance in n, which makes all of them equally likely.
         let (mut best, mut equals) = (0, 0_u32);

@@ -77,12 +77,15 @@ impl Config {
     pub async fn from_args(args: &Args) -> Result<Self> {
         let source = match (args.resource_source, &args.resource_dir) {
             (Source::Kubernetes, _) => {
-                let client = kube::Client::try_default().await.context("no access to an API server")?;
+                let client = kube::Client::try_default()
+                    .await
+                    .context("no access to an API server")?;
                 SourceConfig::Kubernetes(Box::new(client))
             }
-            (Source::File, Some(folder)) => {
-                SourceConfig::Files { folder: folder.clone(), period: args.resource_sync_period }
-            }
+            (Source::File, Some(folder)) => SourceConfig::Files {
+                folder: folder.clone(),
+                period: args.resource_sync_period,
+            },
             (Source::File, None) => bail!("--resource-source=file needs --resource-dir"),
         };
         Ok(Self {
@@ -101,7 +104,10 @@ impl Config {
 
 /// All interfaces: IPv6, which takes IPv4 too, or IPv4 alone where there is no IPv6.
 fn all_interfaces(port: u16) -> Vec<SocketAddr> {
-    vec![SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port), SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port)]
+    vec![
+        SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port),
+        SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port),
+    ]
 }
 
 fn access_log(args: &Args) -> Result<Sink> {
@@ -169,8 +175,15 @@ impl Proxy {
         let (stop, stopped) = watch::channel(false);
         let mut background = Vec::new();
 
-        let (address, service) = listen(&config.listen, config.tls, shared.clone(), stopped.clone(), &mut background)?;
-        let (metrics_address, debug_address) = admin::serve(&config.metrics, config.debug, render, view.clone(), stopped)?;
+        let (address, service) = listen(
+            &config.listen,
+            config.tls,
+            shared.clone(),
+            stopped.clone(),
+            &mut background,
+        )?;
+        let (metrics_address, debug_address) =
+            admin::serve(&config.metrics, config.debug, render, view.clone(), stopped)?;
         let updates = match config.source {
             SourceConfig::Channel(updates) => updates,
             SourceConfig::Kubernetes(client) => {
@@ -180,7 +193,9 @@ impl Proxy {
             }
             SourceConfig::Files { folder, period } => {
                 let (sender, updates) = mpsc::channel(UPDATES);
-                background.push(tokio::spawn(Files::new(folder, period, metrics, readiness.clone()).run(sender)));
+                background.push(tokio::spawn(
+                    Files::new(folder, period, metrics, readiness.clone()).run(sender),
+                ));
                 updates
             }
         };
@@ -274,7 +289,11 @@ pub fn bind(addresses: &[SocketAddr]) -> Result<std::net::TcpListener> {
     let mut failed = anyhow::anyhow!("no address to listen on");
     for address in addresses {
         let attempt = || -> std::io::Result<std::net::TcpListener> {
-            let socket = if address.is_ipv6() { TcpSocket::new_v6()? } else { TcpSocket::new_v4()? };
+            let socket = if address.is_ipv6() {
+                TcpSocket::new_v6()?
+            } else {
+                TcpSocket::new_v4()?
+            };
             socket.set_reuseaddr(true)?;
             socket.bind(*address)?;
             socket.listen(65_535)?.into_std()

@@ -30,6 +30,9 @@ use crate::route::{Backend, Query};
 use crate::telemetry::access_log::{self, Destination, Entry, Sink};
 use crate::telemetry::metrics::{Finished, Held, Label, Metrics};
 
+/// How long what was written to a broken HTTP/2 stream may take to leave before the stream is reset.
+const HTTP2_FLUSH: Duration = Duration::from_millis(50);
+
 /// What all requests share.
 pub struct Shared {
     /// The world, replaced as a whole when it changes.
@@ -147,7 +150,10 @@ impl ProxyHttp for Service {
 
     async fn upstream_peer(&self, _: &mut Session, _: &mut Self::CTX) -> PingoraResult<Box<HttpPeer>> {
         // Every request is answered by `request_filter`.
-        PingoraError::e_explain(ErrorType::InternalError, "no request is passed on by pingora itself")
+        PingoraError::e_explain(
+            ErrorType::InternalError,
+            "no request is passed on by pingora itself",
+        )
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Self::CTX) -> PingoraResult<bool> {
@@ -166,13 +172,30 @@ impl ProxyHttp for Service {
         result
     }
 
-    async fn fail_to_proxy(&self, session: &mut Session, error: &PingoraError, ctx: &mut Self::CTX) -> FailToProxy {
-        // The head has left, or nobody is there to read one. The end of the connection is all that is left to say.
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &PingoraError,
+        ctx: &mut Self::CTX,
+    ) -> FailToProxy {
+        // The head has left, or nobody is there to read one. The end of the connection is all that is left to say. An HTTP/2
+        // reset throws away what is still queued on its stream: the task of the connection gets a moment to write it.
+        if session.as_http2().is_some()
+            && ctx
+                .failure
+                .as_ref()
+                .is_some_and(|failure| failure.kind != Kind::ClientGone)
+        {
+            tokio::time::sleep(HTTP2_FLUSH).await;
+        }
         session.downstream_session.shutdown().await;
         if ctx.failure.is_none() {
             ctx.failure = Some(Failure::new(Kind::ClientGone, error.to_string()));
         }
-        FailToProxy { error_code: 0, can_reuse_downstream: false }
+        FailToProxy {
+            error_code: 0,
+            can_reuse_downstream: false,
+        }
     }
 
     fn suppress_error_log(&self, _: &Session, _: &Self::CTX, _: &PingoraError) -> bool {
@@ -201,14 +224,16 @@ impl Shared {
         ctx.id = request_id(session);
         // The world as it is now, to the end of this request.
         let snapshot = self.snapshot.load_full();
-        if matches!(session.req_header().method, http::Method::GET | http::Method::HEAD) {
-            if let Some(answer) = models::answer(&path, &snapshot) {
-                let (status, body) = answer.map_or_else(
-                    |failure| (failure.kind.status(), failure.body(ctx.operation)),
-                    |body| (200, body),
-                );
-                return respond(session, status, body, &ctx.id).await.map_err(gone);
-            }
+        if matches!(
+            session.req_header().method,
+            http::Method::GET | http::Method::HEAD
+        ) && let Some(answer) = models::answer(&path, &snapshot)
+        {
+            let (status, body) = answer.map_or_else(
+                |failure| (failure.kind.status(), failure.body(ctx.operation)),
+                |body| (200, body),
+            );
+            return respond(session, status, body, &ctx.id).await.map_err(gone);
         }
         let body = self.read_body(session).await?;
         let (body, peek, model) = parse(session, body)?;
@@ -230,10 +255,21 @@ impl Shared {
         body: Option<Bytes>,
         peek: Option<Peek>,
     ) -> Result<(), Failure> {
-        let query = Query { model: &ctx.model, path, headers: &session.req_header().headers };
-        let found = snapshot.find(&query, |total| rand::Rng::random_range(&mut rand::rng(), 0..total)).ok_or_else(|| {
-            Failure::new(Kind::RouteNotFound, format!("route not found: no ModelRoute serves model {:?} here", ctx.model))
-        })?;
+        let query = Query {
+            model: &ctx.model,
+            path,
+            headers: &session.req_header().headers,
+        };
+        let found = snapshot
+            .find(&query, |total| {
+                rand::Rng::random_range(&mut rand::rng(), 0..total)
+            })
+            .ok_or_else(|| {
+                Failure::new(
+                    Kind::RouteNotFound,
+                    format!("route not found: no ModelRoute serves model {:?} here", ctx.model),
+                )
+            })?;
         ctx.destination.route = found.route.name.clone();
         let server = match &found.target.backend {
             Backend::Server(name, server) => {
@@ -246,16 +282,21 @@ impl Shared {
             Backend::Provider(name) => {
                 ctx.destination.backend_type = "external_provider";
                 ctx.destination.backend_name = name.clone();
-                let message = format!("model {:?} is served by external provider {name}, which this version cannot reach", ctx.model);
+                let message = format!(
+                    "model {:?} is served by external provider {name}, which this version cannot reach",
+                    ctx.model
+                );
                 return Err(Failure::new(Kind::Provider, message));
             }
         };
         let rename = server.model.as_ref().filter(|_| !found.lora);
-        let upstream_model = rename.map_or_else(|| Label::from(ctx.model.as_str()), |rename| rename.name.clone());
+        let upstream_model =
+            rename.map_or_else(|| Label::from(ctx.model.as_str()), |rename| rename.name.clone());
         ctx.destination.upstream_model = upstream_model.clone();
         ctx.routed = Some(Instant::now());
         ctx.upstream = Some(self.metrics.upstream(&ctx.destination));
-        let stream = matches!((&body, &peek), (Some(body), Some(peek)) if peek.bool(body, Key::Stream) == Some(true));
+        let stream =
+            matches!((&body, &peek), (Some(body), Some(peek)) if peek.bool(body, Key::Stream) == Some(true));
         let mut edits = Edits::new();
         let mut answer_edits = Edits::new();
         let mut hide_usage = false;
@@ -275,11 +316,12 @@ impl Shared {
                     edits.remove(key);
                 }
             }
-            if stream && ctx.operation.has_usage_event() {
-                if let Some(options) = crate::openai::stream_options::with_usage(body, peek) {
-                    answer_edits.set(Key::StreamOptions, options);
-                    hide_usage = true;
-                }
+            if stream
+                && ctx.operation.has_usage_event()
+                && let Some(options) = crate::openai::stream_options::with_usage(body, peek)
+            {
+                answer_edits.set(Key::StreamOptions, options);
+                hide_usage = true;
             }
         }
         let host = host(session);
@@ -322,16 +364,26 @@ impl Shared {
         if announced.is_some_and(|length| length > self.body_limit) {
             return Err(self.too_large());
         }
-        if session.get_header(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        if session
+            .get_header(header::EXPECT)
+            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+        {
             let proceed = ResponseHeader::build(100, Some(0)).map_err(gone)?;
-            session.write_response_header(Box::new(proceed), false).await.map_err(gone)?;
+            session
+                .write_response_header(Box::new(proceed), false)
+                .await
+                .map_err(gone)?;
         }
         let read = |error: Box<PingoraError>| match error.etype() {
-            ErrorType::ReadTimedout => Failure::new(Kind::BodyTimeout, "the request body did not come in time").because(error),
+            ErrorType::ReadTimedout => {
+                Failure::new(Kind::BodyTimeout, "the request body did not come in time").because(error)
+            }
             ErrorType::ReadError | ErrorType::ConnectionClosed | ErrorType::H2Error => gone(error),
             _ => Failure::new(Kind::Parse, "the request body is not framed as HTTP demands").because(error),
         };
-        let Some(first) = session.read_request_body().await.map_err(read)? else { return Ok(Bytes::new()) };
+        let Some(first) = session.read_request_body().await.map_err(read)? else {
+            return Ok(Bytes::new());
+        };
         if session.is_body_done() {
             return Ok(first);
         }
@@ -348,7 +400,10 @@ impl Shared {
     }
 
     fn too_large(&self) -> Failure {
-        Failure::new(Kind::TooLarge, format!("the request body is larger than {} bytes", self.body_limit))
+        Failure::new(
+            Kind::TooLarge,
+            format!("the request body is larger than {} bytes", self.body_limit),
+        )
     }
 
     /// Writes log and metrics.
@@ -386,7 +441,11 @@ impl Shared {
         let request = session.req_header();
         let to = &ctx.destination;
         let resolved = |label: &'_ Label| (label != &self.none).then(|| label.to_string());
-        let (route, backend, upstream_model) = (resolved(&to.route), resolved(&to.backend_name), resolved(&to.upstream_model));
+        let (route, backend, upstream_model) = (
+            resolved(&to.route),
+            resolved(&to.backend_name),
+            resolved(&to.upstream_model),
+        );
         let routed = ctx.routed.map_or(duration, |at| at.duration_since(ctx.begun));
         log.log(&Entry {
             timestamp: timestamp(duration),
@@ -394,10 +453,10 @@ impl Shared {
             path: request.uri.path(),
             protocol: protocol(request.version),
             status_code: status,
-            error: ctx
-                .failure
-                .as_ref()
-                .map(|failure| access_log::Error { r#type: failure.kind.label(), message: &failure.message }),
+            error: ctx.failure.as_ref().map(|failure| access_log::Error {
+                r#type: failure.kind.label(),
+                message: &failure.message,
+            }),
             model_name: &ctx.model,
             model_route: route.as_deref(),
             model_server: backend.as_deref().filter(|_| to.backend_type == "model_server"),
@@ -431,15 +490,25 @@ fn parse(session: &Session, body: Bytes) -> Result<(Option<Bytes>, Option<Peek>,
         return Ok((Some(body), None, model));
     }
     let peek = Peek::read(&body).map_err(|error| {
-        let message = if body.is_empty() { "the request has no body".to_owned() } else { error.to_string() };
+        let message = if body.is_empty() {
+            "the request has no body".to_owned()
+        } else {
+            error.to_string()
+        };
         Failure::new(Kind::Parse, message).because(error)
     })?;
-    let model = peek.string(&body, Key::Model).filter(|model| !model.trim().is_empty()).ok_or_else(missing)?;
+    let model = peek
+        .string(&body, Key::Model)
+        .filter(|model| !model.trim().is_empty())
+        .ok_or_else(missing)?;
     Ok((Some(body), Some(peek), model))
 }
 
 fn not_found(path: &str) -> Failure {
-    Failure::new(Kind::NotFound, format!("unknown path {path:?}; the API is below /v1/"))
+    Failure::new(
+        Kind::NotFound,
+        format!("unknown path {path:?}; the API is below /v1/"),
+    )
 }
 
 fn gone(error: Box<PingoraError>) -> Failure {
@@ -460,7 +529,10 @@ fn host(session: &Session) -> Vec<u8> {
     let request = session.req_header();
     match request.headers.get(header::HOST) {
         Some(host) => host.as_bytes().to_vec(),
-        None => request.uri.authority().map_or_else(Vec::new, |authority| authority.as_str().as_bytes().to_vec()),
+        None => request
+            .uri
+            .authority()
+            .map_or_else(Vec::new, |authority| authority.as_str().as_bytes().to_vec()),
     }
 }
 
@@ -479,19 +551,29 @@ fn timestamp(duration: Duration) -> String {
 }
 
 fn aborted(failure: &Failure) -> Box<PingoraError> {
-    let kind = if failure.kind == Kind::ClientGone { ErrorType::ConnectionClosed } else { ErrorType::Custom("UpstreamLost") };
+    let kind = if failure.kind == Kind::ClientGone {
+        ErrorType::ConnectionClosed
+    } else {
+        ErrorType::Custom("UpstreamLost")
+    };
     PingoraError::explain(kind, failure.message.clone())
 }
 
 /// Answers with an error of ours.
 async fn refuse(session: &mut Session, ctx: &Context, failure: &Failure) -> PingoraResult<()> {
     let unread = !session.is_body_done();
-    respond_as(session, failure.kind.status(), failure.body(ctx.operation), &ctx.id, |head| {
-        if failure.kind.status() == 503 {
-            head.insert_header(header::RETRY_AFTER, "1")?;
-        }
-        Ok(())
-    })
+    respond_as(
+        session,
+        failure.kind.status(),
+        failure.body(ctx.operation),
+        &ctx.id,
+        |head| {
+            if failure.kind.status() == 503 {
+                head.insert_header(header::RETRY_AFTER, "1")?;
+            }
+            Ok(())
+        },
+    )
     .await?;
     if unread {
         // A client that is still sending would see its connection reset before it has read the answer: let it send a little.
@@ -541,5 +623,7 @@ async fn respond_text(session: &mut Session, text: String) -> PingoraResult<()> 
 async fn send(session: &mut Session, head: ResponseHeader, body: Bytes) -> PingoraResult<()> {
     let bodiless = session.req_header().method == http::Method::HEAD;
     session.write_response_header(Box::new(head), bodiless).await?;
-    session.write_response_body((!bodiless).then_some(body), true).await
+    session
+        .write_response_body((!bodiless).then_some(body), true)
+        .await
 }

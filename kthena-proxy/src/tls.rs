@@ -27,7 +27,11 @@ impl ReloadingCertificate {
     pub fn load(certificate: PathBuf, key: PathBuf) -> Result<Arc<Self>> {
         let (certificate_text, key_text) = (read(&certificate)?, read(&key)?);
         let current = ArcSwap::from_pointee(parse(&certificate_text, &key_text)?);
-        Ok(Arc::new(Self { certificate, key, current }))
+        Ok(Arc::new(Self {
+            certificate,
+            key,
+            current,
+        }))
     }
 
     /// Looks after the files for as long as it is polled. Files that are no good keep the certificate as it is.
@@ -58,11 +62,16 @@ fn read(path: &PathBuf) -> Result<Vec<u8>> {
 }
 
 fn parse(certificate: &[u8], key: &[u8]) -> Result<CertifiedKey> {
-    let chain = CertificateDer::pem_slice_iter(certificate).collect::<Result<Vec<_>, _>>().context("the certificate is not PEM")?;
+    let chain = CertificateDer::pem_slice_iter(certificate)
+        .collect::<Result<Vec<_>, _>>()
+        .context("the certificate is not PEM")?;
     let key = PrivateKeyDer::from_pem_slice(key).context("the private key is not PEM")?;
-    let key = rustls::crypto::ring::sign::any_supported_type(&key).context("the private key is of no known kind")?;
+    let key = rustls::crypto::ring::sign::any_supported_type(&key)
+        .context("the private key is of no known kind")?;
     let certified = CertifiedKey::new(chain, key);
-    certified.keys_match().context("the private key does not belong to the certificate")?;
+    certified
+        .keys_match()
+        .context("the private key does not belong to the certificate")?;
     Ok(certified)
 }
 
@@ -74,6 +83,8 @@ impl ResolvesServerCert for ReloadingCertificate {
 
 impl fmt::Debug for ReloadingCertificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReloadingCertificate").field("certificate", &self.certificate).finish_non_exhaustive()
+        f.debug_struct("ReloadingCertificate")
+            .field("certificate", &self.certificate)
+            .finish_non_exhaustive()
     }
 }

@@ -27,8 +27,8 @@ use std::fmt::Debug;
 use futures::{Stream, StreamExt, stream};
 use kube::Api;
 use kube::core::{DeserializeGuard, Resource};
-use kube::runtime::watcher::{self, Event};
 use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event};
 use serde::de::DeserializeOwned;
 
 /// Which objects to follow.
@@ -68,30 +68,40 @@ where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
     let guarded: Api<DeserializeGuard<K>> = guard(api);
-    let config = selector.labels.iter().fold(watcher::Config::default(), |config, labels| config.labels(labels));
+    let config = selector
+        .labels
+        .iter()
+        .fold(watcher::Config::default(), |config, labels| config.labels(labels));
     let events = watcher::watcher(guarded, config).default_backoff();
-    stream::unfold((Box::pin(events), Vec::new()), |(mut events, mut listed)| async move {
-        loop {
-            let change = match events.next().await? {
-                Err(error) => Change::Interrupted(error),
-                Ok(Event::Init) => {
-                    listed.clear();
-                    continue;
-                }
-                Ok(Event::InitApply(object)) => match decoded(object) {
-                    Ok(object) => {
-                        listed.push(object);
+    stream::unfold(
+        (Box::pin(events), Vec::new()),
+        |(mut events, mut listed)| async move {
+            loop {
+                let change = match events.next().await? {
+                    Err(error) => Change::Interrupted(error),
+                    Ok(Event::Init) => {
+                        listed.clear();
                         continue;
                     }
-                    Err(undecodable) => undecodable,
-                },
-                Ok(Event::InitDone) => Change::Reset(std::mem::take(&mut listed)),
-                Ok(Event::Apply(object)) => decoded(object).map_or_else(|undecodable| undecodable, Change::Apply),
-                Ok(Event::Delete(object)) => decoded(object).map_or_else(|undecodable| undecodable, Change::Delete),
-            };
-            return Some((change, (events, listed)));
-        }
-    })
+                    Ok(Event::InitApply(object)) => match decoded(object) {
+                        Ok(object) => {
+                            listed.push(object);
+                            continue;
+                        }
+                        Err(undecodable) => undecodable,
+                    },
+                    Ok(Event::InitDone) => Change::Reset(std::mem::take(&mut listed)),
+                    Ok(Event::Apply(object)) => {
+                        decoded(object).map_or_else(|undecodable| undecodable, Change::Apply)
+                    }
+                    Ok(Event::Delete(object)) => {
+                        decoded(object).map_or_else(|undecodable| undecodable, Change::Delete)
+                    }
+                };
+                return Some((change, (events, listed)));
+            }
+        },
+    )
 }
 
 /// The same API, with objects that may fail to decode one by one.

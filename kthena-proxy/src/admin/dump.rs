@@ -16,23 +16,36 @@ use crate::cluster::snapshot::{Pool, Snapshot};
 pub(super) fn router(view: View) -> Router {
     Router::new()
         .route("/debug/config_dump/{kind}", get(list))
-        .route("/debug/config_dump/namespaces/{namespace}/{kind}/{name}", get(one))
+        .route(
+            "/debug/config_dump/namespaces/{namespace}/{kind}/{name}",
+            get(one),
+        )
         .with_state(view)
 }
 
 async fn list(State(view): State<View>, Path(kind): Path<String>) -> Response {
     match all(&view, &kind) {
-        Some(objects) => Json(json!({ kind: objects.into_iter().map(|(_, object)| object).collect::<Vec<_>>() })).into_response(),
+        Some(objects) => {
+            Json(json!({ kind: objects.into_iter().map(|(_, object)| object).collect::<Vec<_>>() }))
+                .into_response()
+        }
         None => not_found("kind"),
     }
 }
 
-async fn one(State(view): State<View>, Path((namespace, kind, name)): Path<(String, String, String)>) -> Response {
-    let Some(objects) = all(&view, &kind) else { return not_found("kind") };
+async fn one(
+    State(view): State<View>,
+    Path((namespace, kind, name)): Path<(String, String, String)>,
+) -> Response {
+    let Some(objects) = all(&view, &kind) else {
+        return not_found("kind");
+    };
     let key = (namespace, name);
     match objects.into_iter().find(|(found, _)| *found == key) {
         Some((_, mut object)) => {
-            if kind == "pods" && let Some(pod) = view.objects.read().pods.get(&key) {
+            if kind == "pods"
+                && let Some(pod) = view.objects.read().pods.get(&key)
+            {
                 object["podInfo"] = pod_info(pod);
             }
             Json(object).into_response()
@@ -47,7 +60,11 @@ async fn one(State(view): State<View>, Path((namespace, kind, name)): Path<(Stri
 }
 
 fn not_found(what: &str) -> Response {
-    (StatusCode::NOT_FOUND, Json(json!({ "error": format!("{what} not found") }))).into_response()
+    (
+        StatusCode::NOT_FOUND,
+        Json(json!({ "error": format!("{what} not found") })),
+    )
+        .into_response()
 }
 
 /// All objects of a kind by namespace and name; `None` for kinds that there are not.
@@ -55,10 +72,16 @@ fn all(view: &View, kind: &str) -> Option<Vec<(Key, Value)>> {
     let objects = view.objects.read();
     let snapshot = view.snapshot.load();
     Some(match kind {
-        "modelroutes" => objects.routes.iter().map(|(key, route)| (key.clone(), spec(key, &route.spec))).collect(),
-        "externalmodelproviders" => {
-            objects.providers.iter().map(|(key, provider)| (key.clone(), spec(key, &provider.spec))).collect()
-        }
+        "modelroutes" => objects
+            .routes
+            .iter()
+            .map(|(key, route)| (key.clone(), spec(key, &route.spec)))
+            .collect(),
+        "externalmodelproviders" => objects
+            .providers
+            .iter()
+            .map(|(key, provider)| (key.clone(), spec(key, &provider.spec)))
+            .collect(),
         "modelservers" => objects
             .servers
             .iter()
@@ -70,7 +93,11 @@ fn all(view: &View, kind: &str) -> Option<Vec<(Key, Value)>> {
                 (key.clone(), object)
             })
             .collect(),
-        "pods" => objects.pods.iter().map(|pod| (pod.key.clone(), pod_summary(pod, &snapshot))).collect(),
+        "pods" => objects
+            .pods
+            .iter()
+            .map(|pod| (pod.key.clone(), pod_summary(pod, &snapshot)))
+            .collect(),
         _ => return None,
     })
 }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use kthena_api::annotation::EngineSettings;
 use kthena_api::model_server::{InferenceEngine, PdRole, Protocol as Scheme};
 use kthena_api::{ModelRoute, ModelServer, labels};
 
@@ -54,7 +55,13 @@ impl Builder {
         let mut servers: HashMap<Arc<str>, Arc<Server>> = HashMap::with_capacity(objects.servers.len());
         for server in objects.servers.values() {
             let key = key_of(&server.metadata);
-            let mut make = Make { builder: self, objects, endpoints: &mut endpoints, problems: &mut problems, key: &key };
+            let mut make = Make {
+                builder: self,
+                objects,
+                endpoints: &mut endpoints,
+                problems: &mut problems,
+                key: &key,
+            };
             if let Some(made) = make.server(server) {
                 servers.insert(made.name.clone(), Arc::new(made));
             }
@@ -87,38 +94,61 @@ struct Make<'a> {
 impl Make<'_> {
     fn problem(&mut self, message: impl Into<String>) {
         let name = format!("{}/{}", self.key.0, self.key.1);
-        self.problems.push(Problem { kind: "ModelServer", name, message: message.into() });
+        self.problems.push(Problem {
+            kind: "ModelServer",
+            name,
+            message: message.into(),
+        });
     }
 
     fn server(&mut self, object: &ModelServer) -> Option<Server> {
         let spec = &object.spec;
         if let InferenceEngine::Unknown(engine) = &spec.inference_engine {
-            self.problem(format!("inferenceEngine {engine:?} is not known; the ModelServer is not used"));
+            self.problem(format!(
+                "inferenceEngine {engine:?} is not known; the ModelServer is not used"
+            ));
             return None;
         }
         let name: Arc<str> = format!("{}/{}", self.key.0, self.key.1).into();
         let policy = spec.traffic_policy.as_ref();
-        let timeout = policy.and_then(|policy| policy.timeout.as_ref()).and_then(|text| match text.to_std() {
-            Ok(timeout) => Some(timeout).filter(|timeout| !timeout.is_zero()),
-            Err(error) => {
-                self.problem(format!("trafficPolicy.timeout: {error}; no timeout is applied"));
-                None
-            }
-        });
+        let timeout = policy
+            .and_then(|policy| policy.timeout.as_ref())
+            .and_then(|text| match text.to_std() {
+                Ok(timeout) => Some(timeout).filter(|timeout| !timeout.is_zero()),
+                Err(error) => {
+                    self.problem(format!("trafficPolicy.timeout: {error}; no timeout is applied"));
+                    None
+                }
+            });
         let retry = policy.and_then(|policy| policy.retry.as_ref()).map_or(
-            Retry { attempts: None, interval: Duration::ZERO },
+            Retry {
+                attempts: None,
+                interval: Duration::ZERO,
+            },
             |retry| {
-                let interval = retry.retry_interval.as_ref().map_or(Ok(Duration::from_millis(100)), |text| text.to_std());
+                let interval = retry
+                    .retry_interval
+                    .as_ref()
+                    .map_or(Ok(Duration::from_millis(100)), |text| text.to_std());
                 let interval = interval.unwrap_or_else(|error| {
-                    self.problem(format!("trafficPolicy.retry.retryInterval: {error}; 100ms is applied"));
+                    self.problem(format!(
+                        "trafficPolicy.retry.retryInterval: {error}; 100ms is applied"
+                    ));
                     Duration::from_millis(100)
                 });
-                Retry { attempts: retry.attempts.map(|n| u32::try_from(n).unwrap_or(0)), interval }
+                Retry {
+                    attempts: retry.attempts.map(|n| u32::try_from(n).unwrap_or(0)),
+                    interval,
+                }
             },
         );
         let pool = self.pool(object);
         Some(Server {
-            model: spec.model.as_deref().filter(|model| !model.is_empty()).map(Rename::new),
+            model: spec
+                .model
+                .as_deref()
+                .filter(|model| !model.is_empty())
+                .map(Rename::new),
             engine: spec.inference_engine.clone(),
             protocol: Protocol::of(&spec.inference_engine, spec.kv_connector_type()),
             timeout,
@@ -180,7 +210,12 @@ impl Make<'_> {
             let role = group.role(&engine.labels)?;
             let value = group.group(&engine.labels).filter(|value| !value.is_empty())?;
             let revision = engine.labels.get(labels::REVISION).map_or("", String::as_str);
-            Some(Member { group: value, revision, role, endpoint })
+            Some(Member {
+                group: value,
+                revision,
+                role,
+                endpoint,
+            })
         }))
     }
 
@@ -190,11 +225,15 @@ impl Make<'_> {
         annotations: &BTreeMap<String, String>,
         https: bool,
     ) -> Option<Arc<Endpoint>> {
-        let settings = match super::shim::EngineSettings::resolve(annotations, &engine.overrides) {
+        let settings = match EngineSettings::resolve(annotations, &engine.overrides) {
             Ok(settings) => settings,
             Err(errors) => {
                 let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
-                self.problem(format!("{}: {}; the engine is not used", engine.name, errors.join("; ")));
+                self.problem(format!(
+                    "{}: {}; the engine is not used",
+                    engine.name,
+                    errors.join("; ")
+                ));
                 return None;
             }
         };
@@ -208,14 +247,17 @@ impl Make<'_> {
         };
         let ports = Ports {
             mooncake_bootstrap: settings.mooncake_bootstrap_port,
-            sglang_bootstrap: settings.sglang_bootstrap_port,
+            sglang_bootstrap: Some(settings.sglang_bootstrap_port),
         };
         let key = EndpointKey {
             uid: engine.uid.clone(),
             address: engine.address.clone(),
             tls: tls.as_ref().map(|tls| tls.fingerprint()),
         };
-        let known = self.endpoints.get(&key).or_else(|| self.builder.endpoints.get(&key));
+        let known = self
+            .endpoints
+            .get(&key)
+            .or_else(|| self.builder.endpoints.get(&key));
         let endpoint = match known {
             Some(known) if known.ports() == ports && *known.name().as_ref() == *engine.name => known.clone(),
             _ => Endpoint::new(key.clone(), engine.name.as_str().into(), ports, tls),
@@ -224,25 +266,41 @@ impl Make<'_> {
         Some(endpoint)
     }
 
-    fn tls(&self, settings: &super::shim::EngineSettings) -> Result<UpstreamTls, String> {
+    fn tls(&self, settings: &EngineSettings) -> Result<UpstreamTls, String> {
         let secret = |name: &str| {
             let key = (self.key.0.clone(), name.to_owned());
             self.objects.secrets.get(&key).ok_or_else(|| {
-                format!("Secret {name} is missing, or lacks the label {}: \"true\"", labels::UPSTREAM_TLS)
+                format!(
+                    "Secret {name} is missing, or lacks the label {}: \"true\"",
+                    labels::UPSTREAM_TLS
+                )
             })
         };
         let value = |name: &str, key: &str| {
             let secret = secret(name)?;
-            secret.data.get(key).cloned().ok_or_else(|| format!("Secret {name} has no {key}"))
+            secret
+                .data
+                .get(key)
+                .cloned()
+                .ok_or_else(|| format!("Secret {name} has no {key}"))
         };
-        let ca = settings.upstream_ca_secret.as_deref().map(|name| value(name, "ca.crt")).transpose()?;
-        let client = settings
-            .upstream_client_cert_secret
+        let wanted = &settings.upstream_tls;
+        let ca = wanted
+            .ca_secret
+            .as_deref()
+            .map(|name| value(name, "ca.crt"))
+            .transpose()?;
+        let client = wanted
+            .client_cert_secret
             .as_deref()
             .map(|name| Ok::<_, String>((value(name, "tls.crt")?, value(name, "tls.key")?)))
             .transpose()?;
-        let server_name = settings.upstream_server_name.as_deref().unwrap_or_default();
-        let verify = if settings.upstream_insecure_skip_verify { Verify::Skip } else { Verify::Full };
+        let server_name = wanted.server_name.as_deref().unwrap_or_default();
+        let verify = if wanted.insecure_skip_verify {
+            Verify::Skip
+        } else {
+            Verify::Full
+        };
         UpstreamTls::new(&Material { ca, client }, server_name, verify).map_err(|error| error.to_string())
     }
 }
@@ -271,7 +329,11 @@ fn split<'a>(members: impl Iterator<Item = Member<'a>>) -> Pool {
     let mut groups: BTreeMap<&str, BTreeMap<&str, Cell>> = BTreeMap::new();
     let mut pool = SplitPool::default();
     for member in members {
-        let cell = groups.entry(member.group).or_default().entry(member.revision).or_default();
+        let cell = groups
+            .entry(member.group)
+            .or_default()
+            .entry(member.revision)
+            .or_default();
         let (side, all) = match member.role {
             PdRole::Prefill => (&mut cell.prefill, &mut pool.all_prefill),
             PdRole::Decode => (&mut cell.decode, &mut pool.all_decode),
@@ -295,7 +357,8 @@ fn split<'a>(members: impl Iterator<Item = Member<'a>>) -> Pool {
             cell.group = group.into();
             if !cell.prefill.is_empty() {
                 let index = pool.cells.len();
-                pool.decode.extend(cell.decode.iter().map(|endpoint| (endpoint.clone(), index)));
+                pool.decode
+                    .extend(cell.decode.iter().map(|endpoint| (endpoint.clone(), index)));
             }
             pool.cells.push(cell);
         }
@@ -303,28 +366,57 @@ fn split<'a>(members: impl Iterator<Item = Member<'a>>) -> Pool {
     Pool::Split(pool)
 }
 
-fn routes(objects: &Objects, servers: HashMap<Arc<str>, Arc<Server>>, problems: &mut Vec<Problem>) -> Snapshot {
-    let mut snapshot = Snapshot { servers, ..Snapshot::default() };
+fn routes(
+    objects: &Objects,
+    servers: HashMap<Arc<str>, Arc<Server>>,
+    problems: &mut Vec<Problem>,
+) -> Snapshot {
+    let mut snapshot = Snapshot {
+        servers,
+        ..Snapshot::default()
+    };
     let mut sorted: Vec<&Arc<ModelRoute>> = objects.routes.values().collect();
     // The oldest first; equals by namespace and name, which is the map's order.
     sorted.sort_by_key(|route| route.metadata.creation_timestamp.as_ref().map(|time| time.0));
     for object in sorted {
         let route = Arc::new(route(object, &snapshot.servers, problems));
         if let Some(model) = object.spec.model_name.as_deref().filter(|name| !name.is_empty()) {
-            snapshot.models.entry(model.into()).or_default().push(route.clone());
+            snapshot
+                .models
+                .entry(model.into())
+                .or_default()
+                .push(route.clone());
         }
         for adapter in object.spec.lora_adapters.iter().filter(|name| !name.is_empty()) {
-            snapshot.adapters.entry(adapter.as_str().into()).or_default().push(route.clone());
+            snapshot
+                .adapters
+                .entry(adapter.as_str().into())
+                .or_default()
+                .push(route.clone());
         }
     }
-    snapshot.model_list = models::list(snapshot.models.keys().chain(snapshot.adapters.keys()).map(AsRef::as_ref));
+    snapshot.model_list = models::list(
+        snapshot
+            .models
+            .keys()
+            .chain(snapshot.adapters.keys())
+            .map(AsRef::as_ref),
+    );
     snapshot
 }
 
-fn route(object: &ModelRoute, servers: &HashMap<Arc<str>, Arc<Server>>, problems: &mut Vec<Problem>) -> Route {
+fn route(
+    object: &ModelRoute,
+    servers: &HashMap<Arc<str>, Arc<Server>>,
+    problems: &mut Vec<Problem>,
+) -> Route {
     let (namespace, name) = key_of(&object.metadata);
     let mut problem = |message: String| {
-        problems.push(Problem { kind: "ModelRoute", name: format!("{namespace}/{name}"), message });
+        problems.push(Problem {
+            kind: "ModelRoute",
+            name: format!("{namespace}/{name}"),
+            message,
+        });
     };
     let rules = object
         .spec
@@ -347,11 +439,16 @@ fn route(object: &ModelRoute, servers: &HashMap<Arc<str>, Arc<Server>>, problems
                         }
                         Some(Named::ExternalModelProvider(name)) => Backend::Provider(key(name)),
                         None => {
-                            problem(format!("rules[{index}]: a target names no backend, or two; it is not used"));
+                            problem(format!(
+                                "rules[{index}]: a target names no backend, or two; it is not used"
+                            ));
                             return None;
                         }
                     };
-                    Some(Target { backend, weight: target.effective_weight() })
+                    Some(Target {
+                        backend,
+                        weight: target.effective_weight(),
+                    })
                 })
                 .collect(),
         })
@@ -365,7 +462,9 @@ fn route(object: &ModelRoute, servers: &HashMap<Arc<str>, Arc<Server>>, problems
 
 fn condition(rule: &kthena_api::model_route::RouteRule, problem: &mut dyn FnMut(String)) -> Condition {
     let mut condition = Condition::default();
-    let Some(matches) = &rule.model_match else { return condition };
+    let Some(matches) = &rule.model_match else {
+        return condition;
+    };
     for (name, value) in &matches.headers {
         match (http::HeaderName::try_from(name.as_str()), value.matcher()) {
             (Ok(name), Ok(matcher)) => condition.headers.push((name, matcher)),
@@ -379,7 +478,11 @@ fn condition(rule: &kthena_api::model_route::RouteRule, problem: &mut dyn FnMut(
             }
         }
     }
-    match matches.uri.as_ref().map(kthena_api::model_route::StringMatch::matcher) {
+    match matches
+        .uri
+        .as_ref()
+        .map(kthena_api::model_route::StringMatch::matcher)
+    {
         None => {}
         Some(Ok(matcher)) => condition.path = Some(matcher),
         Some(Err(error)) => {
@@ -387,7 +490,10 @@ fn condition(rule: &kthena_api::model_route::RouteRule, problem: &mut dyn FnMut(
             condition.never = true;
         }
     }
-    condition.model = matches.body.as_ref().and_then(|body| body.model.clone()).filter(|model| !model.is_empty());
+    condition.model = matches
+        .body
+        .as_ref()
+        .and_then(|body| body.model.clone())
+        .filter(|model| !model.is_empty());
     condition
 }
-

@@ -38,8 +38,10 @@ impl Address {
     /// The address of a host, given as an IP address or a DNS name.
     #[must_use]
     pub fn new(host: &str, port: u16) -> Self {
-        host.parse::<IpAddr>()
-            .map_or_else(|_| Self::Name(host.into(), port), |ip| Self::Ip(SocketAddr::new(ip, port)))
+        host.parse::<IpAddr>().map_or_else(
+            |_| Self::Name(host.into(), port),
+            |ip| Self::Ip(SocketAddr::new(ip, port)),
+        )
     }
 
     /// The host alone, IPv6 without brackets.
@@ -183,7 +185,10 @@ impl Endpoint {
     pub fn give_idle(&self, stream: Stream) {
         let mut idle = self.idle.lock();
         if !self.retired.load(Ordering::Relaxed) {
-            idle.push(Idle { stream, since: Instant::now() });
+            idle.push(Idle {
+                stream,
+                since: Instant::now(),
+            });
         }
     }
 

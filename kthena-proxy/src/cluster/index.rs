@@ -61,8 +61,21 @@ impl Index {
             ..Snapshot::default()
         }));
         let (sender, receiver) = watch::channel(Published::default());
-        let view = View { objects: objects.clone(), snapshot: snapshot.clone(), published: receiver };
-        (Self { objects, snapshot, published: sender, metrics, readiness }, view)
+        let view = View {
+            objects: objects.clone(),
+            snapshot: snapshot.clone(),
+            published: receiver,
+        };
+        (
+            Self {
+                objects,
+                snapshot,
+                published: sender,
+                metrics,
+                readiness,
+            },
+            view,
+        )
     }
 
     /// Takes changes until there are no more senders.
@@ -115,7 +128,11 @@ impl Index {
         self.snapshot.store(Arc::new(built.snapshot));
         self.metrics.config_broken("objects", built.problems.len());
         self.published.send_modify(|published| {
-            for problem in built.problems.iter().filter(|problem| !published.problems.contains(problem)) {
+            for problem in built
+                .problems
+                .iter()
+                .filter(|problem| !published.problems.contains(problem))
+            {
                 tracing::warn!(kind = problem.kind, name = %problem.name, "{}", problem.message);
             }
             published.generation += 1;

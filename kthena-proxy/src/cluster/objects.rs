@@ -96,14 +96,23 @@ impl Pods {
         labels: &'a BTreeMap<String, String>,
     ) -> impl Iterator<Item = &'a Arc<Pod>> {
         let of = |(name, value): (&String, &String)| {
-            self.by_label.get(&(namespace.to_owned(), name.clone(), value.clone()))
+            self.by_label
+                .get(&(namespace.to_owned(), name.clone(), value.clone()))
         };
-        let rarest = labels.iter().map(of).min_by_key(|pods| pods.map_or(0, BTreeSet::len)).flatten();
+        let rarest = labels
+            .iter()
+            .map(of)
+            .min_by_key(|pods| pods.map_or(0, BTreeSet::len))
+            .flatten();
         rarest
             .into_iter()
             .flatten()
             .filter_map(move |name| self.all.get(&(namespace.to_owned(), name.clone())))
-            .filter(move |pod| labels.iter().all(|(name, value)| pod.labels.get(name) == Some(value)))
+            .filter(move |pod| {
+                labels
+                    .iter()
+                    .all(|(name, value)| pod.labels.get(name) == Some(value))
+            })
     }
 }
 
@@ -156,7 +165,9 @@ impl Objects {
         match update {
             Update::Route(event) => apply(&mut self.routes, event, |route| key_of(&route.metadata)),
             Update::Server(event) => apply(&mut self.servers, event, |server| key_of(&server.metadata)),
-            Update::Provider(event) => apply(&mut self.providers, event, |provider| key_of(&provider.metadata)),
+            Update::Provider(event) => {
+                apply(&mut self.providers, event, |provider| key_of(&provider.metadata));
+            }
             Update::Secret(event) => apply(&mut self.secrets, event, |secret| secret.key.clone()),
             Update::Synced => {}
             Update::Pod(Event::Apply(pod)) => self.pods.apply(pod),
@@ -171,7 +182,12 @@ impl Objects {
 
 fn apply<T>(map: &mut BTreeMap<Key, Arc<T>>, event: Event<T>, key: impl Fn(&T) -> Key) {
     match event {
-        Event::Reset(all) => *map = all.into_iter().map(|object| (key(&object), Arc::new(object))).collect(),
+        Event::Reset(all) => {
+            *map = all
+                .into_iter()
+                .map(|object| (key(&object), Arc::new(object)))
+                .collect();
+        }
         Event::Apply(object) => {
             map.insert(key(&object), Arc::new(object));
         }
@@ -184,7 +200,10 @@ fn apply<T>(map: &mut BTreeMap<Key, Arc<T>>, event: Event<T>, key: impl Fn(&T) -
 /// Namespace and name of an object.
 #[must_use]
 pub fn key_of(meta: &kube::core::ObjectMeta) -> Key {
-    (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
+    (
+        meta.namespace.clone().unwrap_or_default(),
+        meta.name.clone().unwrap_or_default(),
+    )
 }
 
 #[cfg(test)]
@@ -196,7 +215,10 @@ mod tests {
             key: ("ns".into(), name.into()),
             uid: name.into(),
             ip: None,
-            labels: labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            labels: labels
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+                .collect(),
             annotations: BTreeMap::new(),
             ready: true,
             node: None,
@@ -206,7 +228,10 @@ mod tests {
     }
 
     fn selected(pods: &Pods, labels: &[(&str, &str)]) -> Vec<String> {
-        let labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let labels = labels
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect();
         pods.select("ns", &labels).map(|pod| pod.key.1.clone()).collect()
     }
 

@@ -59,7 +59,10 @@ impl Rename {
     /// A name and its JSON text.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        Self { name: name.into(), json: serde_json::Value::from(name).to_string().into() }
+        Self {
+            name: name.into(),
+            json: serde_json::Value::from(name).to_string().into(),
+        }
     }
 }
 
@@ -126,7 +129,10 @@ impl Snapshot {
     /// The shared form of a name that some route knows.
     #[must_use]
     pub fn label(&self, model: &str) -> Option<Arc<str>> {
-        let (name, _) = self.models.get_key_value(model).or_else(|| self.adapters.get_key_value(model))?;
+        let (name, _) = self
+            .models
+            .get_key_value(model)
+            .or_else(|| self.adapters.get_key_value(model))?;
         Some(name.clone())
     }
 

@@ -70,21 +70,35 @@ impl UpstreamTls {
     /// Settings from PEM texts.
     pub fn new(material: &Material, server_name: &str, verify: Verify) -> Result<Self, Error> {
         let ca = match &material.ca {
-            Some(pem) => Some(certificates(pem, "ca.crt")?.into_iter().map(wrap).collect::<Vec<_>>().into()),
+            Some(pem) => Some(
+                certificates(pem, "ca.crt")?
+                    .into_iter()
+                    .map(wrap)
+                    .collect::<Vec<_>>()
+                    .into(),
+            ),
             None => None,
         };
         let client = match &material.client {
             Some((certificate, key)) => {
                 let chain = certificates(certificate, "tls.crt")?;
-                let key = PrivateKeyDer::from_pem_slice(key)
-                    .map_err(|source| Error::Pem { what: "tls.key", source })?;
+                let key = PrivateKeyDer::from_pem_slice(key).map_err(|source| Error::Pem {
+                    what: "tls.key",
+                    source,
+                })?;
                 Some(Arc::new(CertKey::new(chain, key.secret_der().to_vec())))
             }
             None => None,
         };
         let mut hasher = DefaultHasher::new();
         (material, server_name, verify).hash(&mut hasher);
-        Ok(Self { ca, client, server_name: server_name.to_owned(), verify, fingerprint: hasher.finish() })
+        Ok(Self {
+            ca,
+            client,
+            server_name: server_name.to_owned(),
+            verify,
+            fingerprint: hasher.finish(),
+        })
     }
 
     /// A number that differs when the settings do: connections made with others are not used.
@@ -107,7 +121,10 @@ fn certificates(pem: &[u8], what: &'static str) -> Result<Vec<Vec<u8>>, Error> {
     if ders.is_empty() {
         return Err(Error::Empty { what });
     }
-    if ders.iter().any(|der| x509_parser::parse_x509_certificate(der).is_err()) {
+    if ders
+        .iter()
+        .any(|der| x509_parser::parse_x509_certificate(der).is_err())
+    {
         return Err(Error::Certificate { what });
     }
     Ok(ders)
@@ -119,13 +136,19 @@ mod tests {
 
     fn self_signed() -> (Vec<u8>, Vec<u8>) {
         let made = rcgen::generate_simple_self_signed(["engine.test".to_owned()]).unwrap();
-        (made.cert.pem().into_bytes(), made.signing_key.serialize_pem().into_bytes())
+        (
+            made.cert.pem().into_bytes(),
+            made.signing_key.serialize_pem().into_bytes(),
+        )
     }
 
     #[test]
     fn good_material_is_taken_and_tells_settings_apart() {
         let (certificate, key) = self_signed();
-        let material = Material { ca: Some(certificate.clone()), client: Some((certificate, key)) };
+        let material = Material {
+            ca: Some(certificate.clone()),
+            client: Some((certificate, key)),
+        };
         let a = UpstreamTls::new(&material, "a", Verify::Full).unwrap();
         let b = UpstreamTls::new(&material, "b", Verify::Full).unwrap();
         assert!(a.ca.is_some() && a.client.is_some());
@@ -139,7 +162,7 @@ mod tests {
         for (ca, client) in [
             (Some(b"junk".to_vec()), None),
             (Some(junk.clone()), None),
-            (None, Some((certificate.clone(), b"junk".to_vec()))),
+            (None, Some((certificate, b"junk".to_vec()))),
             (None, Some((junk, key.clone()))),
             (None, Some((Vec::new(), key))),
         ] {

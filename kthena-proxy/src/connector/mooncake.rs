@@ -62,5 +62,10 @@ fn transfer_id(hand_over: &HandOver<'_>) -> String {
 /// rank, of which the first serves a plain engine.
 pub fn engine_id(answer: &[u8]) -> Option<String> {
     let ranks: std::collections::BTreeMap<String, serde_json::Value> = serde_json::from_slice(answer).ok()?;
-    ranks.get("0").or_else(|| ranks.values().next())?.get("engine_id")?.as_str().map(str::to_owned)
+    ranks
+        .get("0")
+        .or_else(|| ranks.values().next())?
+        .get("engine_id")?
+        .as_str()
+        .map(str::to_owned)
 }

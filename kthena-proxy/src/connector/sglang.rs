@@ -42,14 +42,26 @@ impl Connector for SgLang {
 
 fn meet(hand_over: &HandOver<'_>, edits: &mut Edits) {
     let host = serde_json::Value::from(hand_over.prefill.address().host()).to_string();
-    let port = hand_over.prefill.ports().sglang_bootstrap.unwrap_or(DEFAULT_PORT).to_string();
+    let port = hand_over
+        .prefill
+        .ports()
+        .sglang_bootstrap
+        .unwrap_or(DEFAULT_PORT)
+        .to_string();
     // Rooms are 63-bit numbers; the low bits are left to tell the prompts of one request apart.
     let room = (hand_over.id.as_u64_pair().0 >> 1) & !0xFFFF;
     if hand_over.prompts > 1 {
         let list = |items: Vec<String>| format!("[{}]", items.join(","));
         edits.set(Key::BootstrapHost, list(vec![host; hand_over.prompts]));
         edits.set(Key::BootstrapPort, list(vec![port; hand_over.prompts]));
-        edits.set(Key::BootstrapRoom, list((0..hand_over.prompts as u64).map(|n| (room + n).to_string()).collect()));
+        edits.set(
+            Key::BootstrapRoom,
+            list(
+                (0..hand_over.prompts as u64)
+                    .map(|n| (room + n).to_string())
+                    .collect(),
+            ),
+        );
     } else {
         edits.set(Key::BootstrapHost, host);
         edits.set(Key::BootstrapPort, port);

@@ -31,7 +31,12 @@ struct State {
 impl Default for Budget {
     fn default() -> Self {
         let now = Instant::now();
-        Self(Mutex::new(State { balance: PER_SECOND * SAVED_SECONDS, earned: [0; 2], period: now, last: now }))
+        Self(Mutex::new(State {
+            balance: PER_SECOND * SAVED_SECONDS,
+            earned: [0; 2],
+            period: now,
+            last: now,
+        }))
     }
 }
 
@@ -66,7 +71,10 @@ impl State {
             _ => (self.earned, self.period) = ([0; 2], now),
         }
         let most = PER_SECOND * SAVED_SECONDS + self.earned[0] + self.earned[1];
-        self.balance = self.balance.saturating_add(passed.saturating_mul(PER_SECOND / 1000)).min(most);
+        self.balance = self
+            .balance
+            .saturating_add(passed.saturating_mul(PER_SECOND / 1000))
+            .min(most);
     }
 }
 
@@ -75,7 +83,10 @@ mod tests {
     use super::*;
 
     fn granted(budget: &Budget) -> u32 {
-        std::iter::repeat_with(|| budget.withdraw()).take(1_000_000).take_while(|granted| *granted).count() as u32
+        std::iter::repeat_with(|| budget.withdraw())
+            .take(1_000_000)
+            .take_while(|granted| *granted)
+            .count() as u32
     }
 
     #[tokio::test(start_paused = true)]

@@ -56,14 +56,20 @@ impl RequestHead {
             }
         }
         put_line(&mut lines, REQUEST_ID.as_bytes(), id.as_bytes());
-        Self { lines: lines.freeze(), is_head: request.method == http::Method::HEAD }
+        Self {
+            lines: lines.freeze(),
+            is_head: request.method == http::Method::HEAD,
+        }
     }
 
     /// The head of a request that the proxy makes itself.
     #[must_use]
     pub fn get(path: &str, host: &str) -> Self {
         let lines = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\naccept: application/json\r\n");
-        Self { lines: lines.into(), is_head: false }
+        Self {
+            lines: lines.into(),
+            is_head: false,
+        }
     }
 
     /// Writes the head for a body of this length.
@@ -79,7 +85,7 @@ impl RequestHead {
 
     /// How much room a head takes.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn capacity(&self) -> usize {
         self.lines.len() + 40
     }
 }
@@ -114,7 +120,11 @@ pub enum Framing {
 /// The head of the answer to the client, made of the engine's: everything but what concerns the connection to the engine.
 ///
 /// `Content-Length` stays where the engine gave it and the body goes through unchanged.
-pub fn answer(upstream: &ResponseHeader, framing: Framing, id: &str) -> pingora_error::Result<Box<ResponseHeader>> {
+pub fn answer(
+    upstream: &ResponseHeader,
+    framing: Framing,
+    id: &str,
+) -> pingora_error::Result<Box<ResponseHeader>> {
     let nominated = nominated(&upstream.headers);
     let mut answer = ResponseHeader::build(upstream.status, Some(upstream.headers.len() + 4))?;
     let mut has_id = false;
@@ -180,7 +190,11 @@ mod tests {
     }
 
     fn values(head: &ResponseHeader, name: &str) -> Vec<String> {
-        head.headers.get_all(name).iter().map(|v| v.to_str().unwrap().to_owned()).collect()
+        head.headers
+            .get_all(name)
+            .iter()
+            .map(|v| v.to_str().unwrap().to_owned())
+            .collect()
     }
 
     #[test]
@@ -213,6 +227,12 @@ mod tests {
 
     #[test]
     fn other_framings_get_no_chunks() {
-        assert!(values(&answer(&upstream(&[]), Framing::Native, "id").unwrap(), "transfer-encoding").is_empty());
+        assert!(
+            values(
+                &answer(&upstream(&[]), Framing::Native, "id").unwrap(),
+                "transfer-encoding"
+            )
+            .is_empty()
+        );
     }
 }

@@ -29,12 +29,17 @@ pub(super) async fn attempt(
     tried: &mut Tried,
     trace: &mut Trace,
 ) -> Result<Attempt, Failure> {
-    let legs = Legs { exchange, server, request, pair };
+    let legs = Legs {
+        exchange,
+        server,
+        request,
+        pair,
+    };
     match server.protocol.0.order(pair.0) {
         Order::PrefillFirst => legs.in_turn(session, tried, trace).await,
-        Order::Together => legs.together(session, None, tried, trace).await,
-        Order::TogetherAfterLookup => match or_gone(session, legs.engine_id()).await? {
-            Ok(id) => legs.together(session, Some(&id), tried, trace).await,
+        Order::Together => Box::pin(legs.together(session, None, tried, trace)).await,
+        Order::TogetherAfterLookup => match Box::pin(or_gone(session, legs.engine_id())).await? {
+            Ok(id) => Box::pin(legs.together(session, Some(&id), tried, trace)).await,
             Err(error) => {
                 tried.add(pair.0);
                 Ok(Attempt::Failed(error))
@@ -86,7 +91,12 @@ impl<'a> Legs<'a> {
     }
 
     /// Prefill, then decode.
-    async fn in_turn(&self, session: &mut Session, tried: &mut Tried, trace: &mut Trace) -> Result<Attempt, Failure> {
+    async fn in_turn(
+        &self,
+        session: &mut Session,
+        tried: &mut Tried,
+        trace: &mut Trace,
+    ) -> Result<Attempt, Failure> {
         let hand_over = self.hand_over(None);
         let begun = Instant::now();
         let prefill = or_gone(session, self.prefill(&hand_over)).await?;
@@ -157,7 +167,8 @@ impl<'a> Legs<'a> {
             Verdict::Answer(upstream, companion) => Ok(Attempt::Answer(upstream, companion)),
             Verdict::Alone(reason) => {
                 trace.alone = Some(reason);
-                self.decode(session, self.request.whole_body(), tried, trace).await
+                self.decode(session, self.request.whole_body(), tried, trace)
+                    .await
             }
             Verdict::Failed(attempt) => Ok(attempt),
         }
@@ -222,7 +233,13 @@ impl<'a> Legs<'a> {
         }
     }
 
-    fn decoded(&self, head: Result<Upstream, Error>, begun: Instant, tried: &mut Tried, trace: &mut Trace) -> Attempt {
+    fn decoded(
+        &self,
+        head: Result<Upstream, Error>,
+        begun: Instant,
+        tried: &mut Tried,
+        trace: &mut Trace,
+    ) -> Attempt {
         let attempt = self.exchange.judge(head, self.pair.1, tried, trace);
         trace.phases.decode(begun, matches!(attempt, Attempt::Answer(..)));
         if !matches!(attempt, Attempt::Answer(..)) {
@@ -249,7 +266,11 @@ impl<'a> Legs<'a> {
         PrefillLeg::new(self, hand_over).run().await
     }
 
-    fn decode_body(&self, hand_over: &HandOver<'_>, answer: Option<&[u8]>) -> Result<(Option<Body>, Decode), Error> {
+    fn decode_body(
+        &self,
+        hand_over: &HandOver<'_>,
+        answer: Option<&[u8]>,
+    ) -> Result<(Option<Body>, Decode), Error> {
         let answer = answer.map(Answer::read).transpose().map_err(Error::NoJson)?;
         let mut decode = Decode::WithCache;
         let body = self.request.edited(|edits| {
@@ -263,7 +284,9 @@ impl<'a> Legs<'a> {
     /// of generation, which no timeout of this kind is meant to bound.
     async fn send_decode(&self, body: Option<&Body>) -> Result<Upstream, Error> {
         let timeout = self.server.timeout.filter(|_| self.request.stream);
-        self.exchange.send(self.pair.1, &self.request.head, body, timeout).await
+        self.exchange
+            .send(self.pair.1, &self.request.head, body, timeout)
+            .await
     }
 
     /// What the prefill engine calls itself: asked of its bootstrap server once, and again after a failure.
@@ -271,12 +294,19 @@ impl<'a> Legs<'a> {
         if let Some(id) = self.pair.0.engine_id() {
             return Ok(id.as_ref().clone());
         }
-        let (prefill, port) = (self.pair.0, self.pair.0.ports().mooncake_bootstrap.unwrap_or_default());
+        let (prefill, port) = (
+            self.pair.0,
+            self.pair.0.ports().mooncake_bootstrap.unwrap_or_default(),
+        );
         let address = match prefill.address() {
             Address::Ip(address) => Address::Ip(std::net::SocketAddr::new(address.ip(), port)),
             Address::Name(name, _) => Address::Name(name.clone(), port),
         };
-        let key = EndpointKey { uid: prefill.key().uid.clone(), address, tls: None };
+        let key = EndpointKey {
+            uid: prefill.key().uid.clone(),
+            address,
+            tls: None,
+        };
         let server = Endpoint::new(key, prefill.name().clone(), Ports::default(), None);
         let head = head::RequestHead::get("/query", &server.address().to_string());
         let ask = async {
@@ -284,7 +314,9 @@ impl<'a> Legs<'a> {
             upstream.read_all(PREFILL_ANSWER).await
         };
         let timeout = self.server.timeout.unwrap_or(CONNECT_TIMEOUT);
-        let answer = tokio::time::timeout(timeout, ask).await.unwrap_or(Err(Error::Timeout))?;
+        let answer = tokio::time::timeout(timeout, ask)
+            .await
+            .unwrap_or(Err(Error::Timeout))?;
         let id = connector::mooncake_engine_id(&answer).ok_or(Error::NoEngineId)?;
         prefill.set_engine_id(Some(id.clone()));
         Ok(id)
@@ -319,7 +351,10 @@ impl PrefillLeg {
     }
 
     async fn run(self) -> Prefill {
-        let sent = self.connector.send_within(self.timeout, &self.endpoint, &self.head, self.body.as_ref()).await;
+        let sent = self
+            .connector
+            .send_within(self.timeout, &self.endpoint, &self.head, self.body.as_ref())
+            .await;
         let mut upstream = match sent {
             Ok(upstream) => upstream,
             Err(error) => return Prefill::Failed(Attempt::Failed(error)),

@@ -60,10 +60,14 @@ async fn run(
     };
     let is_stream = is_event_stream(engine_head);
     let is_encoded = engine_head.headers.contains_key(http::header::CONTENT_ENCODING);
-    let head = head::answer(engine_head, framing(session), options.id)
-        .map_err(|error| Failure::new(Kind::Internal, "the engine's head cannot be handed on").because(error))?;
+    let head = head::answer(engine_head, framing(session), options.id).map_err(|error| {
+        Failure::new(Kind::Internal, "the engine's head cannot be handed on").because(error)
+    })?;
     let bodiless = options.is_head || matches!(head.status.as_u16(), 204 | 304);
-    session.write_response_header(head, bodiless).await.map_err(gone)?;
+    session
+        .write_response_header(head, bodiless)
+        .await
+        .map_err(gone)?;
     if bodiless {
         return session.write_response_body(None, true).await.map_err(gone);
     }
@@ -79,7 +83,8 @@ async fn run(
             Ok(Some(bytes)) => (bytes, upstream.is_done()),
             Ok(None) => (Bytes::new(), true),
             Err(error) => {
-                let failure = Failure::new(Kind::Lost, format!("the engine was lost: {error}")).because(error);
+                let failure =
+                    Failure::new(Kind::Lost, format!("the engine was lost: {error}")).because(error);
                 return Err(lost(session, options, is_stream && !is_encoded, hide.as_mut(), failure).await);
             }
         };
@@ -95,7 +100,10 @@ async fn run(
             relayed.first_byte = Some(tokio::time::Instant::now());
         }
         if !bytes.is_empty() || end {
-            session.write_response_body(Some(bytes), end).await.map_err(gone)?;
+            session
+                .write_response_body(Some(bytes), end)
+                .await
+                .map_err(gone)?;
         }
         if end {
             relayed.usage = scan.usage();
@@ -105,7 +113,11 @@ async fn run(
 }
 
 fn join(first: Bytes, second: Bytes) -> Bytes {
-    if second.is_empty() { first } else { [first, second].concat().into() }
+    if second.is_empty() {
+        first
+    } else {
+        [first, second].concat().into()
+    }
 }
 
 /// Tells the client of a stream that it will not be complete.
@@ -128,14 +140,22 @@ async fn lost(
 
 fn is_event_stream(head: &pingora_http::ResponseHeader) -> bool {
     head.headers.get(http::header::CONTENT_TYPE).is_some_and(|value| {
-        let media_type = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+        let media_type = value
+            .as_bytes()
+            .split(|byte| *byte == b';')
+            .next()
+            .unwrap_or_default();
         media_type.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
     })
 }
 
 /// How this client's connection carries a body of unknown length.
 pub fn framing(session: &Session) -> Framing {
-    if session.req_header().version == http::Version::HTTP_11 { Framing::Chunked } else { Framing::Native }
+    if session.req_header().version == http::Version::HTTP_11 {
+        Framing::Chunked
+    } else {
+        Framing::Native
+    }
 }
 
 /// Resolves when the client is gone. Cancel-safe.

@@ -80,14 +80,21 @@ pub struct Connector {
 impl Default for Connector {
     fn default() -> Self {
         // Idle connections are kept by their endpoints; pingora's own pool stays empty.
-        Self { transport: TransportConnector::new(Some(ConnectorOptions::new(1))) }
+        Self {
+            transport: TransportConnector::new(Some(ConnectorOptions::new(1))),
+        }
     }
 }
 
 impl Connector {
     /// Sends a request and reads the head of the answer. A connection that was kept and turns out closed before it has
     /// answered anything is replaced at once: its engine never saw the request.
-    pub async fn send(&self, endpoint: &Arc<Endpoint>, head: &RequestHead, body: Option<&Body>) -> Result<Upstream, Error> {
+    pub async fn send(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        head: &RequestHead,
+        body: Option<&Body>,
+    ) -> Result<Upstream, Error> {
         let guard = endpoint.begin();
         loop {
             let (stream, reused) = match self.idle(endpoint) {
@@ -112,7 +119,9 @@ impl Connector {
     ) -> Result<Upstream, Error> {
         let send = self.send(endpoint, head, body);
         match timeout {
-            Some(timeout) => tokio::time::timeout(timeout, send).await.unwrap_or(Err(Error::Timeout)),
+            Some(timeout) => tokio::time::timeout(timeout, send)
+                .await
+                .unwrap_or(Err(Error::Timeout)),
             None => send.await,
         }
     }
@@ -132,16 +141,23 @@ impl Connector {
         peer.options.connection_timeout = Some(CONNECT_TIMEOUT);
         peer.options.total_connection_timeout = Some(CONNECT_TIMEOUT * 2);
         if let Some(tls) = endpoint.tls() {
-            peer.sni = if tls.server_name.is_empty() { endpoint.address().host() } else { tls.server_name.clone() };
+            peer.sni = if tls.server_name.is_empty() {
+                endpoint.address().host()
+            } else {
+                tls.server_name.clone()
+            };
             peer.options.verify_cert = tls.verify == Verify::Full;
             peer.options.verify_hostname = tls.verify == Verify::Full;
             peer.options.ca.clone_from(&tls.ca);
             peer.client_cert_key.clone_from(&tls.client);
         }
-        self.transport.new_stream(&peer).await.map_err(|error| match error.etype() {
-            ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => Error::Timeout,
-            _ => Error::Connect(error),
-        })
+        // Boxed: the state of a handshake is large, and only few requests need one.
+        Box::pin(self.transport.new_stream(&peer))
+            .await
+            .map_err(|error| match error.etype() {
+                ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => Error::Timeout,
+                _ => Error::Connect(error),
+            })
     }
 }
 
@@ -149,9 +165,16 @@ async fn resolve(address: &Address) -> Result<SocketAddr, Error> {
     match address {
         Address::Ip(address) => Ok(*address),
         Address::Name(name, port) => {
-            let failed = |source| Error::Resolve { name: name.to_string(), source };
-            let mut found = tokio::net::lookup_host((name.as_ref(), *port)).await.map_err(failed)?;
-            found.next().ok_or_else(|| failed(std::io::ErrorKind::NotFound.into()))
+            let failed = |source| Error::Resolve {
+                name: name.to_string(),
+                source,
+            };
+            let mut found = tokio::net::lookup_host((name.as_ref(), *port))
+                .await
+                .map_err(failed)?;
+            found
+                .next()
+                .ok_or_else(|| failed(std::io::ErrorKind::NotFound.into()))
         }
     }
 }
@@ -159,7 +182,9 @@ async fn resolve(address: &Address) -> Result<SocketAddr, Error> {
 /// Whether an idle connection is still usable: nothing came, not even its end.
 pub fn is_open(stream: &mut Stream) -> bool {
     let mut byte = [0; 1];
-    tokio::task::unconstrained(stream.read(&mut byte)).now_or_never().is_none()
+    tokio::task::unconstrained(stream.read(&mut byte))
+        .now_or_never()
+        .is_none()
 }
 
 async fn exchange(mut stream: Stream, head: &RequestHead, body: Option<&Body>) -> Result<HttpSession, Error> {
@@ -178,7 +203,10 @@ async fn exchange(mut stream: Stream, head: &RequestHead, body: Option<&Body>) -
             _ => Error::Malformed(error),
         })?;
         // Informational answers come before the one that counts.
-        if !http.get_status().is_some_and(|status| status.is_informational() && status != 101) {
+        if !http
+            .get_status()
+            .is_some_and(|status| status.is_informational() && status != 101)
+        {
             return Ok(http);
         }
     }
@@ -186,11 +214,14 @@ async fn exchange(mut stream: Stream, head: &RequestHead, body: Option<&Body>) -
 
 async fn write(stream: &mut Stream, head: &RequestHead, body: Option<&Body>) -> std::io::Result<()> {
     let length = body.map(Body::len);
-    let mut first = BytesMut::with_capacity(head.len() + length.filter(|length| *length <= JOIN_BELOW).unwrap_or(0));
+    let mut first =
+        BytesMut::with_capacity(head.capacity() + length.filter(|length| *length <= JOIN_BELOW).unwrap_or(0));
     head.write(length, &mut first);
     let segments = body.map_or(&[][..], Body::segments);
     if length.is_some_and(|length| length <= JOIN_BELOW) {
-        segments.iter().for_each(|segment| first.extend_from_slice(segment));
+        segments
+            .iter()
+            .for_each(|segment| first.extend_from_slice(segment));
         stream.write_all(&first).await?;
     } else {
         let mut slices: Vec<IoSlice<'_>> = Vec::with_capacity(segments.len() + 1);
@@ -221,7 +252,14 @@ pub struct Upstream {
 
 impl Upstream {
     fn new(http: HttpSession, endpoint: Arc<Endpoint>, in_flight: InFlight) -> Self {
-        Self { http, endpoint, _in_flight: in_flight, buffer: BytesMut::new(), failed: None, done: false }
+        Self {
+            http,
+            endpoint,
+            _in_flight: in_flight,
+            buffer: BytesMut::new(),
+            failed: None,
+            done: false,
+        }
     }
 
     /// The engine that answers.

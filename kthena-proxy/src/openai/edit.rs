@@ -39,10 +39,13 @@ impl Body {
         match self.segments.as_slice() {
             [] => Bytes::new(),
             [one] => one.clone(),
-            many => many.iter().fold(BytesMut::with_capacity(self.length), |mut all, segment| {
-                all.extend_from_slice(segment);
-                all
-            }).freeze(),
+            many => many
+                .iter()
+                .fold(BytesMut::with_capacity(self.length), |mut all, segment| {
+                    all.extend_from_slice(segment);
+                    all
+                })
+                .freeze(),
         }
     }
 
@@ -119,7 +122,9 @@ impl Edits {
         let mut appended: Vec<(Key, &[u8])> = Vec::new();
         for (key, value) in &self.edits {
             match value {
-                Some(json) if peek.has(*key) => cuts.extend(peek.values(*key).map(|at| (at.start, at.end, json.as_ref()))),
+                Some(json) if peek.has(*key) => {
+                    cuts.extend(peek.values(*key).map(|at| (at.start, at.end, json.as_ref())));
+                }
                 Some(json) => appended.push((*key, json)),
                 None => cuts.extend(peek.spans(*key).map(|at| (at.start, at.end, &b""[..]))),
             }
@@ -129,7 +134,12 @@ impl Edits {
         }
         cuts.sort_unstable_by_key(|cut| cut.0);
         let (open, close) = peek.braces();
-        let mut splice = Splice { source: body, out: Body::default(), pending: BytesMut::new(), at: 0 };
+        let mut splice = Splice {
+            source: body,
+            out: Body::default(),
+            pending: BytesMut::new(),
+            at: 0,
+        };
         // Removing a member takes one comma along: the one before it, or, for the first members, the one after.
         let mut any_kept = false;
         let mut cursor = open + 1;
@@ -143,7 +153,9 @@ impl Edits {
                 continue;
             }
             let before = &body[cursor..start];
-            any_kept |= before.iter().any(|b| !matches!(b, b' ' | b'\t' | b'\n' | b'\r' | b','));
+            any_kept |= before
+                .iter()
+                .any(|b| !matches!(b, b' ' | b'\t' | b'\n' | b'\r' | b','));
             if any_kept {
                 let comma = memchr::memrchr(b',', before).map_or(start, |at| cursor + at);
                 splice.copy_to(comma.max(splice.at));
@@ -158,7 +170,9 @@ impl Edits {
             }
         }
         let tail = &body[cursor.min(close)..close];
-        any_kept |= tail.iter().any(|b| !matches!(b, b' ' | b'\t' | b'\n' | b'\r' | b','));
+        any_kept |= tail
+            .iter()
+            .any(|b| !matches!(b, b' ' | b'\t' | b'\n' | b'\r' | b','));
         if appended.is_empty() {
             splice.copy_to(body.len());
         } else {

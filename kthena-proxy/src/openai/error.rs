@@ -56,10 +56,28 @@ struct ResponsesEvent<'a> {
 /// OpenAI's `{"error":{message,type,param,code}}`, or Anthropic's `{"type":"error","error":{type,message}}` on `/v1/messages`.
 #[must_use]
 pub fn body(operation: Operation, message: Message<'_>) -> Bytes {
-    let Message { message: text, kind, code, param } = message;
+    let Message {
+        message: text,
+        kind,
+        code,
+        param,
+    } = message;
     match operation {
-        Operation::Messages => json(&Anthropic { r#type: "error", error: AnthropicDetail { r#type: kind, message: text } }),
-        _ => json(&OpenAi { error: Detail { message: text, r#type: kind, param, code } }),
+        Operation::Messages => json(&Anthropic {
+            r#type: "error",
+            error: AnthropicDetail {
+                r#type: kind,
+                message: text,
+            },
+        }),
+        _ => json(&OpenAi {
+            error: Detail {
+                message: text,
+                r#type: kind,
+                param,
+                code,
+            },
+        }),
     }
 }
 
@@ -73,7 +91,12 @@ pub fn event(operation: Operation, message: Message<'_>) -> Bytes {
         Operation::Messages => ("event: error\n", body(operation, message)),
         Operation::Responses => (
             "event: error\n",
-            json(&ResponsesEvent { r#type: "error", code: message.code, message: message.message, param: message.param }),
+            json(&ResponsesEvent {
+                r#type: "error",
+                code: message.code,
+                message: message.message,
+                param: message.param,
+            }),
         ),
         _ => ("", body(operation, message)),
     };
@@ -94,8 +117,12 @@ fn json(value: &impl Serialize) -> Bytes {
 mod tests {
     use super::*;
 
-    const MESSAGE: Message<'_> =
-        Message { message: "no \"such\" model", kind: "invalid_request_error", code: Some("model_not_found"), param: None };
+    const MESSAGE: Message<'_> = Message {
+        message: "no \"such\" model",
+        kind: "invalid_request_error",
+        code: Some("model_not_found"),
+        param: None,
+    };
 
     #[test]
     fn each_api_gets_its_own_shape() {

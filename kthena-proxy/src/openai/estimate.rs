@@ -25,7 +25,9 @@ fn characters(body: &[u8], peek: &Peek) -> usize {
         return prompt_characters(prompt);
     }
     if let Some(messages) = text(body, peek, Key::Messages) {
-        let system = text(body, peek, Key::System).and_then(content_characters).map_or(0, |n| TURN + "system".len() + n);
+        let system = text(body, peek, Key::System)
+            .and_then(content_characters)
+            .map_or(0, |n| TURN + "system".len() + n);
         return system + turns_characters(messages);
     }
     if let Some(input) = text(body, peek, Key::Input) {
@@ -33,7 +35,8 @@ fn characters(body: &[u8], peek: &Peek) -> usize {
             .and_then(string_characters)
             .filter(|n| *n > 0)
             .map_or(0, |n| TURN + "developer".len() + n);
-        let turns = string_characters(input).map_or_else(|| turns_characters(input), |n| TURN + "user".len() + n);
+        let turns =
+            string_characters(input).map_or_else(|| turns_characters(input), |n| TURN + "user".len() + n);
         return instructions + turns;
     }
     0
@@ -49,7 +52,16 @@ fn prompt_characters(raw: &str) -> usize {
         return count;
     }
     let items: Vec<&RawValue> = serde_json::from_str(raw).unwrap_or_default();
-    items.iter().map(|item| if item.get().starts_with(['"', '[']) { prompt_characters(item.get()) } else { 4 }).sum()
+    items
+        .iter()
+        .map(|item| {
+            if item.get().starts_with(['"', '[']) {
+                prompt_characters(item.get())
+            } else {
+                4
+            }
+        })
+        .sum()
 }
 
 /// A turn of a chat, or an item of a response's input; all of it is optional because anything may stand in its place.
@@ -143,7 +155,11 @@ fn content_characters(raw: &str) -> Option<usize> {
     blocks
         .iter()
         .filter_map(|block| {
-            matches!(block.kind.as_deref(), None | Some("text" | "input_text" | "output_text")).then_some(())?;
+            matches!(
+                block.kind.as_deref(),
+                None | Some("text" | "input_text" | "output_text")
+            )
+            .then_some(())?;
             string_characters(block.text?.get())
         })
         .reduce(|all, one| all + 1 + one)
@@ -161,7 +177,10 @@ fn string_characters(raw: &str) -> Option<usize> {
         let long = escape.get(1) == Some(&b'u');
         let low_surrogate = long
             && matches!(escape.get(2), Some(b'd' | b'D'))
-            && matches!(escape.get(3), Some(b'c' | b'd' | b'e' | b'f' | b'C' | b'D' | b'E' | b'F'));
+            && matches!(
+                escape.get(3),
+                Some(b'c' | b'd' | b'e' | b'f' | b'C' | b'D' | b'E' | b'F')
+            );
         surplus += match (long, low_surrogate) {
             (_, true) => 6,
             (true, false) => 5,
@@ -179,12 +198,22 @@ mod tests {
     fn check(body: &str, characters_expected: usize) {
         let peek = Peek::read(body.as_bytes()).unwrap();
         assert_eq!(characters(body.as_bytes(), &peek), characters_expected, "{body}");
-        assert_eq!(input_tokens(body.as_bytes(), &peek), (characters_expected as u64).div_ceil(4));
+        assert_eq!(
+            input_tokens(body.as_bytes(), &peek),
+            (characters_expected as u64).div_ceil(4)
+        );
     }
 
     #[test]
     fn a_prompt_counts_code_points() {
-        for (prompt, count) in [("", 0), ("a", 1), ("hello world", 11), ("    ", 4), ("日本語字", 4), ("é\u{1F600}", 2)] {
+        for (prompt, count) in [
+            ("", 0),
+            ("a", 1),
+            ("hello world", 11),
+            ("    ", 4),
+            ("日本語字", 4),
+            ("é\u{1F600}", 2),
+        ] {
             let body = serde_json::json!({ "prompt": prompt }).to_string();
             check(&body, count);
         }
@@ -195,15 +224,27 @@ mod tests {
     fn a_chat_counts_its_template() {
         check(r#"{"messages":[{"role":"user","content":"hello world"}]}"#, 39);
         check(r#"{"messages":[{"role":"user","content":"hi"}]}"#, 30);
-        check(r#"{"messages":[{"role":"user","content":[{"type":"text","text":"a"},{"type":"image_url"},{"text":"b"}]}]}"#, 31);
-        check(r#"{"messages":[{"role":"user","content":[{"type":"image_url"}]},{"role":"assistant"},7,{"content":"x"}]}"#, 0);
-        check(r#"{"system":"S","messages":[{"role":"user","content":"B"}]}"#, 24 * 2 + 6 + 1 + 4 + 1);
+        check(
+            r#"{"messages":[{"role":"user","content":[{"type":"text","text":"a"},{"type":"image_url"},{"text":"b"}]}]}"#,
+            31,
+        );
+        check(
+            r#"{"messages":[{"role":"user","content":[{"type":"image_url"}]},{"role":"assistant"},7,{"content":"x"}]}"#,
+            0,
+        );
+        check(
+            r#"{"system":"S","messages":[{"role":"user","content":"B"}]}"#,
+            24 * 2 + 6 + 1 + 4 + 1,
+        );
     }
 
     #[test]
     fn responses_input_counts_text_items() {
         check(r#"{"instructions":"I","input":"hello"}"#, 24 * 2 + 9 + 1 + 4 + 5);
-        check(r#"{"input":[{"role":"user","content":[{"type":"input_text","text":"ab"}]},{"type":"function_call"}]}"#, 30);
+        check(
+            r#"{"input":[{"role":"user","content":[{"type":"input_text","text":"ab"}]},{"type":"function_call"}]}"#,
+            30,
+        );
         check(r#"{"input":42}"#, 0);
     }
 

@@ -24,7 +24,9 @@ pub fn boundary(content_type: &[u8]) -> Option<Vec<u8>> {
     if !media_type.trim().eq_ignore_ascii_case("multipart/form-data") {
         return None;
     }
-    parameter(parameters, "boundary").map(String::into_bytes).filter(|boundary| !boundary.is_empty())
+    parameter(parameters, "boundary")
+        .map(String::into_bytes)
+        .filter(|boundary| !boundary.is_empty())
 }
 
 /// The value of a field; `None` where the form has none of that name.
@@ -53,7 +55,10 @@ fn part_name(head: &[u8]) -> Option<String> {
     std::str::from_utf8(head).ok()?.lines().find_map(|line| {
         let (header, value) = line.split_once(':')?;
         let (_, parameters) = value.split_once(';')?;
-        header.trim().eq_ignore_ascii_case("content-disposition").then(|| parameter(parameters, "name"))?
+        header
+            .trim()
+            .eq_ignore_ascii_case("content-disposition")
+            .then(|| parameter(parameters, "name"))?
     })
 }
 
@@ -64,7 +69,9 @@ fn parameter(parameters: &str, wanted: &str) -> Option<String> {
         let (name, after) = rest.split_once('=')?;
         let (value, behind) = match after.trim_start().strip_prefix('"') {
             Some(quoted) => quoted.split_once('"')?,
-            None => after.split_once(';').map_or((after, ""), |(value, _)| (value, &after[value.len()..])),
+            None => after
+                .split_once(';')
+                .map_or((after, ""), |(value, _)| (value, &after[value.len()..])),
         };
         if name.trim().eq_ignore_ascii_case(wanted) {
             return Some(value.trim().to_owned());
@@ -83,16 +90,30 @@ mod tests {
 
     #[test]
     fn the_boundary_comes_from_the_content_type() {
-        assert_eq!(boundary(b"multipart/form-data; boundary=b0").as_deref(), Some(&b"b0"[..]));
-        assert_eq!(boundary(b"Multipart/Form-Data; charset=utf-8; Boundary=\"b 0\"").as_deref(), Some(&b"b 0"[..]));
-        for other in [&b"application/json"[..], b"multipart/form-data", b"multipart/mixed; boundary=x", b"\xff"] {
+        assert_eq!(
+            boundary(b"multipart/form-data; boundary=b0").as_deref(),
+            Some(&b"b0"[..])
+        );
+        assert_eq!(
+            boundary(b"Multipart/Form-Data; charset=utf-8; Boundary=\"b 0\"").as_deref(),
+            Some(&b"b 0"[..])
+        );
+        for other in [
+            &b"application/json"[..],
+            b"multipart/form-data",
+            b"multipart/mixed; boundary=x",
+            b"\xff",
+        ] {
             assert_eq!(boundary(other), None);
         }
     }
 
     #[test]
     fn a_field_is_found_among_files() {
-        assert_eq!(field(FORM.as_bytes(), b"b0", "model"), Ok(Some("whisper-1".into())));
+        assert_eq!(
+            field(FORM.as_bytes(), b"b0", "model"),
+            Ok(Some("whisper-1".into()))
+        );
         assert_eq!(field(FORM.as_bytes(), b"b0", "empty"), Ok(Some(String::new())));
         assert_eq!(field(FORM.as_bytes(), b"b0", "absent"), Ok(None));
     }

@@ -22,7 +22,12 @@ struct Model<'a> {
 
 impl<'a> Model<'a> {
     fn new(id: &'a str) -> Self {
-        Self { id, object: "model", created: 0, owned_by: "kthena" }
+        Self {
+            id,
+            object: "model",
+            created: 0,
+            owned_by: "kthena",
+        }
     }
 }
 
@@ -31,7 +36,9 @@ pub fn list<'a>(names: impl Iterator<Item = &'a str>) -> Bytes {
     let mut names: Vec<&str> = names.collect();
     names.sort_unstable();
     let data = names.into_iter().map(Model::new).collect();
-    serde_json::to_vec(&List { object: "list", data }).unwrap_or_default().into()
+    serde_json::to_vec(&List { object: "list", data })
+        .unwrap_or_default()
+        .into()
 }
 
 /// The answer to a path below `/v1/models`; `None` for other paths.
@@ -47,7 +54,10 @@ pub fn answer(path: &str, snapshot: &Snapshot) -> Option<Result<Bytes, Failure>>
             Some(if snapshot.knows(&name) {
                 Ok(serde_json::to_vec(&Model::new(&name)).unwrap_or_default().into())
             } else {
-                Err(Failure::new(Kind::RouteNotFound, format!("route not found: no ModelRoute serves model {name:?}")))
+                Err(Failure::new(
+                    Kind::RouteNotFound,
+                    format!("route not found: no ModelRoute serves model {name:?}"),
+                ))
             })
         }
     }
@@ -88,14 +98,27 @@ mod tests {
 
     #[test]
     fn one_model_is_found_by_its_name_encoded_or_not() {
-        let mut snapshot = Snapshot { model_list: list(["a/b"].into_iter()), ..Snapshot::default() };
+        let mut snapshot = Snapshot {
+            model_list: list(["a/b"].into_iter()),
+            ..Snapshot::default()
+        };
         snapshot.models.insert("a/b".into(), Vec::new());
         for path in ["/v1/models/a/b", "/v1/models/a%2Fb"] {
             let body = answer(path, &snapshot).unwrap().unwrap();
             assert!(body.starts_with(br#"{"id":"a/b","object":"model""#));
         }
-        assert_eq!(answer("/v1/models", &snapshot).unwrap().unwrap(), snapshot.model_list);
-        assert_eq!(answer("/v1/models/x", &snapshot).unwrap().unwrap_err().kind.status(), 404);
+        assert_eq!(
+            answer("/v1/models", &snapshot).unwrap().unwrap(),
+            snapshot.model_list
+        );
+        assert_eq!(
+            answer("/v1/models/x", &snapshot)
+                .unwrap()
+                .unwrap_err()
+                .kind
+                .status(),
+            404
+        );
         assert!(answer("/v1/modelsx", &snapshot).is_none());
     }
 }

@@ -95,7 +95,9 @@ impl Operation {
     pub fn split(self) -> Split {
         match self {
             Self::Chat | Self::Completions | Self::Responses | Self::Messages => Split::PrefillDecode,
-            Self::Embeddings | Self::Rerank | Self::Score | Self::Tokenize | Self::Detokenize => Split::PrefillOnly,
+            Self::Embeddings | Self::Rerank | Self::Score | Self::Tokenize | Self::Detokenize => {
+                Split::PrefillOnly
+            }
             Self::Transcriptions | Self::Translations | Self::Models | Self::Other => Split::DecodeOnly,
         }
     }
@@ -107,7 +109,13 @@ mod tests {
 
     #[test]
     fn known_paths_have_their_own_label_and_unknown_ones_share_one() {
-        for path in ["/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages", "/v1/rerank"] {
+        for path in [
+            "/v1/chat/completions",
+            "/v1/completions",
+            "/v1/responses",
+            "/v1/messages",
+            "/v1/rerank",
+        ] {
             assert_eq!(Operation::of(path).label(), path);
             assert_eq!(Operation::of(&format!("{path}/")).label(), path);
         }

@@ -119,10 +119,22 @@ impl Peek {
     pub fn read(body: &[u8]) -> Result<Self, Error> {
         let text = std::str::from_utf8(body).map_err(Error::Encoding)?;
         let open = text.len() - text.trim_start_matches([' ', '\t', '\n', '\r']).len();
-        let close = text.trim_end_matches([' ', '\t', '\n', '\r']).len().saturating_sub(1);
-        let mut peek = Self { members: Vec::with_capacity(8), open, close };
+        let close = text
+            .trim_end_matches([' ', '\t', '\n', '\r'])
+            .len()
+            .saturating_sub(1);
+        let mut peek = Self {
+            members: Vec::with_capacity(8),
+            open,
+            close,
+        };
         let mut deserializer = serde_json::Deserializer::from_str(text);
-        deserializer.deserialize_map(MembersVisitor { text, peek: &mut peek }).map_err(Error::Syntax)?;
+        deserializer
+            .deserialize_map(MembersVisitor {
+                text,
+                peek: &mut peek,
+            })
+            .map_err(Error::Syntax)?;
         deserializer.end().map_err(Error::Syntax)?;
         Ok(peek)
     }
@@ -172,7 +184,10 @@ impl Peek {
 
     /// Name, colon and value, for each occurrence of the member.
     pub(super) fn spans(&self, key: Key) -> impl Iterator<Item = Range<usize>> + '_ {
-        self.members.iter().filter(move |m| m.key == key).map(|m| m.start as usize..m.value_end as usize)
+        self.members
+            .iter()
+            .filter(move |m| m.key == key)
+            .map(|m| m.start as usize..m.value_end as usize)
     }
 
     pub(super) fn braces(&self) -> (usize, usize) {

@@ -24,7 +24,9 @@ impl HideUsage {
     /// Takes the next bytes of the stream and returns those that may go on.
     pub fn push(&mut self, piece: Bytes) -> Bytes {
         if self.passing {
-            let Some(end) = event_end(&piece) else { return piece };
+            let Some(end) = event_end(&piece) else {
+                return piece;
+            };
             self.passing = false;
             let mut piece = piece;
             let head = piece.split_to(end);
@@ -52,7 +54,11 @@ impl HideUsage {
     /// What still waits when the stream ends: an event without its blank line. It was not complete, so it passes.
     pub fn finish(&mut self) -> Bytes {
         let rest = self.held.split().freeze();
-        if looks_like_usage(&rest) && is_usage_event(&rest) { Bytes::new() } else { rest }
+        if looks_like_usage(&rest) && is_usage_event(&rest) {
+            Bytes::new()
+        } else {
+            rest
+        }
     }
 }
 
@@ -71,7 +77,8 @@ fn join(first: Bytes, second: Bytes) -> Bytes {
 
 /// Only a buffer that holds these bytes can hold a usage event; one search decides it for all events in the buffer.
 fn looks_like_usage(bytes: &[u8]) -> bool {
-    memmem::find_iter(bytes, b"\"usage\":").any(|at| bytes[at + 8..].trim_ascii_start().first() != Some(&b'n'))
+    memmem::find_iter(bytes, b"\"usage\":")
+        .any(|at| bytes[at + 8..].trim_ascii_start().first() != Some(&b'n'))
 }
 
 fn without_usage(events: &[u8]) -> Bytes {
@@ -98,9 +105,15 @@ struct Chunk<'a> {
 
 /// Whether an event carries usage and no choice.
 fn is_usage_event(event: &[u8]) -> bool {
-    let mut lines = event.split(|b| matches!(b, b'\n' | b'\r')).filter(|line| !line.is_empty());
-    let (Some(line), None) = (lines.next(), lines.next()) else { return false };
-    let Some(data) = line.strip_prefix(b"data:") else { return false };
+    let mut lines = event
+        .split(|b| matches!(b, b'\n' | b'\r'))
+        .filter(|line| !line.is_empty());
+    let (Some(line), None) = (lines.next(), lines.next()) else {
+        return false;
+    };
+    let Some(data) = line.strip_prefix(b"data:") else {
+        return false;
+    };
     serde_json::from_slice::<Chunk<'_>>(data.trim_ascii())
         .is_ok_and(|chunk| chunk.choices.is_empty() && chunk.usage.is_some() && chunk.error.is_none())
 }
@@ -110,7 +123,11 @@ fn event_end(bytes: &[u8]) -> Option<usize> {
     let mut from = 0;
     while let Some(at) = memchr::memchr2(b'\n', b'\r', &bytes[from..]) {
         let at = from + at;
-        let line_end = if bytes[at..].starts_with(b"\r\n") { at + 2 } else { at + 1 };
+        let line_end = if bytes[at..].starts_with(b"\r\n") {
+            at + 2
+        } else {
+            at + 1
+        };
         match bytes.get(line_end..) {
             Some([b'\r', b'\n', ..]) => return Some(line_end + 2),
             // A carriage return that ends the buffer may be half of a line end.
@@ -126,7 +143,11 @@ fn last_event_end(bytes: &[u8]) -> usize {
     let mut end = bytes.len();
     while let Some(at) = memchr::memrchr2(b'\n', b'\r', &bytes[..end]) {
         // The line end that `at` is the last byte of, and what stands before it.
-        let begin = if bytes[at] == b'\n' && at > 0 && bytes[at - 1] == b'\r' { at - 1 } else { at };
+        let begin = if bytes[at] == b'\n' && at > 0 && bytes[at - 1] == b'\r' {
+            at - 1
+        } else {
+            at
+        };
         if bytes[at] == b'\r' && at + 1 == bytes.len() {
             end = at;
             continue;

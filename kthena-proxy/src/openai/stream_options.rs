@@ -76,13 +76,22 @@ mod tests {
         check("", Some(r#"{"include_usage":true}"#));
         check(r#","stream_options":null"#, Some(r#"{"include_usage":true}"#));
         check(r#","stream_options":{}"#, Some(r#"{"include_usage":true}"#));
-        check(r#","stream_options":{"include_usage":false,"x": [1, 2]}"#, Some(r#"{"include_usage":true,"x":[1, 2]}"#));
-        check(r#","stream_options":{"continuous_usage_stats":true}"#, Some(r#"{"include_usage":true}"#));
+        check(
+            r#","stream_options":{"include_usage":false,"x": [1, 2]}"#,
+            Some(r#"{"include_usage":true,"x":[1, 2]}"#),
+        );
+        check(
+            r#","stream_options":{"continuous_usage_stats":true}"#,
+            Some(r#"{"include_usage":true}"#),
+        );
     }
 
     #[test]
     fn what_the_client_asked_for_stays() {
-        check(r#","stream_options":{"include_usage":true,"continuous_usage_stats":true}"#, None);
+        check(
+            r#","stream_options":{"include_usage":true,"continuous_usage_stats":true}"#,
+            None,
+        );
         check(r#","stream_options":"x""#, None);
         check(r#","stream_options":[]"#, None);
         check(r#","stream_options":{"include_usage":"yes"}"#, None);

@@ -109,15 +109,23 @@ fn last_name(bytes: &[u8]) -> Option<usize> {
 
 /// Parses a `usage` object from the start of `text`; what follows it does not matter.
 fn parse(text: &[u8]) -> Option<Usage> {
-    let wire: Wire = serde_json::Deserializer::from_slice(text).into_iter().next()?.ok()?;
+    let wire: Wire = serde_json::Deserializer::from_slice(text)
+        .into_iter()
+        .next()?
+        .ok()?;
     let cached = wire.cache_creation_input_tokens.unwrap_or(0) + wire.cache_read_input_tokens.unwrap_or(0);
-    let input = wire.prompt_tokens.or_else(|| wire.input_tokens.map(|n| n.saturating_add(cached)));
+    let input = wire
+        .prompt_tokens
+        .or_else(|| wire.input_tokens.map(|n| n.saturating_add(cached)));
     let output = wire.completion_tokens.or(wire.output_tokens);
     match (input, output, wire.total_tokens) {
         (None, None, None) => None,
         (input, output, total) => {
             let input = input.unwrap_or_else(|| total.unwrap_or(0).saturating_sub(output.unwrap_or(0)));
-            Some(Usage { input, output: output.unwrap_or_else(|| total.map_or(0, |t| t.saturating_sub(input))) })
+            Some(Usage {
+                input,
+                output: output.unwrap_or_else(|| total.map_or(0, |t| t.saturating_sub(input))),
+            })
         }
     }
 }
@@ -148,13 +156,22 @@ mod tests {
             r#"{"id":"x","choices":[],"usage":{"prompt_tokens":162,"total_tokens":174,"completion_tokens":12,"prompt_tokens_details":{"cached_tokens":0}},"kv_transfer_params":null}"#,
             of(162, 12),
         );
-        check(r#"{"usage": {"prompt_tokens":7,"completion_tokens":0,"total_tokens":7}}"#, of(7, 0));
+        check(
+            r#"{"usage": {"prompt_tokens":7,"completion_tokens":0,"total_tokens":7}}"#,
+            of(7, 0),
+        );
     }
 
     #[test]
     fn text_that_speaks_of_usage_is_not_usage() {
-        check(r#"{"choices":[{"text":"\"usage\":{\"prompt_tokens\":1}"}]}"#, None);
-        check(r#"{"usage":{"prompt_tokens":1,"completion_tokens":2},"text":"\"usage\":{}"}"#, of(1, 2));
+        check(
+            r#"{"choices":[{"text":"\"usage\":{\"prompt_tokens\":1}"}]}"#,
+            None,
+        );
+        check(
+            r#"{"usage":{"prompt_tokens":1,"completion_tokens":2},"text":"\"usage\":{}"}"#,
+            of(1, 2),
+        );
         check(r#"{"usage":null}"#, None);
     }
 
@@ -172,7 +189,10 @@ mod tests {
 
     #[test]
     fn responses_and_messages_name_them_input_and_output() {
-        check(r#"{"usage":{"input_tokens":13,"output_tokens":4,"total_tokens":17},"user":null}"#, of(13, 4));
+        check(
+            r#"{"usage":{"input_tokens":13,"output_tokens":4,"total_tokens":17},"user":null}"#,
+            of(13, 4),
+        );
         check(
             r#"{"usage":{"input_tokens":11,"cache_creation_input_tokens":7,"cache_read_input_tokens":5,"output_tokens":22}}"#,
             of(23, 22),

@@ -7,7 +7,11 @@ use crate::cluster::snapshot::Cell;
 const REQUEST: Request<'_> = Request { model: "m" };
 
 fn endpoint(name: &str) -> Arc<Endpoint> {
-    let key = EndpointKey { uid: name.into(), address: Address::new("127.0.0.1", 1), tls: None };
+    let key = EndpointKey {
+        uid: name.into(),
+        address: Address::new("127.0.0.1", 1),
+        tls: None,
+    };
     Endpoint::new(key, format!("ns/{name}").into(), Ports::default(), None)
 }
 
@@ -26,7 +30,13 @@ fn whole(scheduler: &Scheduler, pool: &Pool, tried: &Tried) -> Option<String> {
 fn the_engine_with_fewest_requests_is_taken_and_the_count_returns() {
     let (scheduler, all) = (Scheduler::default(), endpoints(3));
     let pool = Pool::Whole(all.clone());
-    let guards = [all[0].begin(), all[0].begin(), all[1].begin(), all[2].begin(), all[2].begin()];
+    let guards = [
+        all[0].begin(),
+        all[0].begin(),
+        all[1].begin(),
+        all[2].begin(),
+        all[2].begin(),
+    ];
     assert_eq!(whole(&scheduler, &pool, &Tried::default()).as_deref(), Some("p1"));
     drop(guards);
     assert!(all.iter().all(|one| one.in_flight() == 0));
@@ -37,9 +47,14 @@ fn equals_share_evenly() {
     let (scheduler, pool) = (Scheduler::default(), Pool::Whole(endpoints(4)));
     let mut counts: HashMap<String, u32> = HashMap::new();
     for _ in 0..4000 {
-        *counts.entry(whole(&scheduler, &pool, &Tried::default()).unwrap()).or_default() += 1;
+        *counts
+            .entry(whole(&scheduler, &pool, &Tried::default()).unwrap())
+            .or_default() += 1;
     }
-    assert!(counts.len() == 4 && counts.values().all(|n| (850..1150).contains(n)), "{counts:?}");
+    assert!(
+        counts.len() == 4 && counts.values().all(|n| (850..1150).contains(n)),
+        "{counts:?}"
+    );
 }
 
 #[test]
@@ -67,12 +82,21 @@ fn a_large_fleet_is_sampled_and_every_engine_gets_its_share() {
 fn split(cells: &[(&str, usize, usize)]) -> SplitPool {
     let mut pool = SplitPool::default();
     for (index, (group, prefill, decode)) in cells.iter().enumerate() {
-        let make = |role: &str, n: usize| (0..n).map(|i| endpoint(&format!("{group}-{role}{i}"))).collect::<Vec<_>>();
-        let cell = Cell { group: (*group).into(), prefill: make("p", *prefill), decode: make("d", *decode) };
+        let make = |role: &str, n: usize| {
+            (0..n)
+                .map(|i| endpoint(&format!("{group}-{role}{i}")))
+                .collect::<Vec<_>>()
+        };
+        let cell = Cell {
+            group: (*group).into(),
+            prefill: make("p", *prefill),
+            decode: make("d", *decode),
+        };
         pool.all_prefill.extend(cell.prefill.iter().cloned());
         pool.all_decode.extend(cell.decode.iter().cloned());
         if !cell.prefill.is_empty() {
-            pool.decode.extend(cell.decode.iter().map(|one| (one.clone(), index)));
+            pool.decode
+                .extend(cell.decode.iter().map(|one| (one.clone(), index)));
         }
         pool.cells.push(cell);
     }
@@ -93,13 +117,22 @@ fn pairs_never_cross_cells() {
         let (prefill, decode) = pair(&pool, &Tried::default()).unwrap();
         assert_eq!(prefill[..1], decode[..1]);
     }
-    assert!(pair(&Pool::Split(split(&[("a", 0, 2), ("b", 1, 0)])), &Tried::default()).is_none());
+    assert!(
+        pair(
+            &Pool::Split(split(&[("a", 0, 2), ("b", 1, 0)])),
+            &Tried::default()
+        )
+        .is_none()
+    );
 }
 
 #[test]
 fn after_a_failure_another_partner_or_another_group_is_taken() {
     let inner = split(&[("a", 2, 1), ("b", 1, 1)]);
-    let (failed, decode_a) = (inner.cells[0].prefill[0].clone(), inner.cells[0].decode[0].clone());
+    let (failed, decode_a) = (
+        inner.cells[0].prefill[0].clone(),
+        inner.cells[0].decode[0].clone(),
+    );
     let pool = Pool::Split(inner);
     let mut tried = Tried::default();
     tried.add(&failed);

@@ -26,7 +26,12 @@ impl Destination {
     /// Not known yet.
     #[must_use]
     pub fn unresolved(none: &Label) -> Self {
-        Self { route: none.clone(), backend_type: "unresolved", backend_name: none.clone(), upstream_model: none.clone() }
+        Self {
+            route: none.clone(),
+            backend_type: "unresolved",
+            backend_name: none.clone(),
+            upstream_model: none.clone(),
+        }
     }
 
     /// Whether it is known.
@@ -152,13 +157,27 @@ impl Entry<'_> {
     }
 
     fn text(&self, line: &mut Text) {
-        line.push("[").push(&self.timestamp).push("] \"").value(self.method).push(" ").value(self.path);
-        line.push(" ").push(self.protocol).push("\" ").number(u64::from(self.status_code));
+        line.push("[")
+            .push(&self.timestamp)
+            .push("] \"")
+            .value(self.method)
+            .push(" ")
+            .value(self.path);
+        line.push(" ")
+            .push(self.protocol)
+            .push("\" ")
+            .number(u64::from(self.status_code));
         if let Some(error) = &self.error {
-            line.push(" error=").value(error.r#type).push(":").value(error.message);
+            line.push(" error=")
+                .value(error.r#type)
+                .push(":")
+                .value(error.message);
         }
         let fields = [
-            (" model_name=", Some(self.model_name).filter(|name| !name.is_empty())),
+            (
+                " model_name=",
+                Some(self.model_name).filter(|name| !name.is_empty()),
+            ),
             (" model_route=", self.model_route),
             (" model_server=", self.model_server),
             (" selected_pod=", self.selected_pod),
@@ -177,15 +196,22 @@ impl Entry<'_> {
             line.push(" upstream_status_code=").number(u64::from(status));
         }
         if self.upstream_attempts > 0 {
-            line.push(" upstream_attempts=").number(u64::from(self.upstream_attempts));
+            line.push(" upstream_attempts=")
+                .number(u64::from(self.upstream_attempts));
         }
         if let Some(reason) = self.decode_alone {
             line.push(" decode_alone=").push(reason);
         }
         if self.input_tokens > 0 || self.output_tokens > 0 {
-            line.push(" tokens=").number(self.input_tokens).push("/").number(self.output_tokens);
+            line.push(" tokens=")
+                .number(self.input_tokens)
+                .push("/")
+                .number(self.output_tokens);
         }
-        line.push(" timings=").number(self.duration_total).push("ms(").number(self.duration_request_processing);
+        line.push(" timings=")
+            .number(self.duration_total)
+            .push("ms(")
+            .number(self.duration_request_processing);
         line.push("+").number(self.duration_upstream_processing);
         line.push("+").number(self.duration_response_processing).push(")");
     }
@@ -255,17 +281,19 @@ impl Sink {
     pub fn start(mut out: Box<dyn std::io::Write + Send>, format: Format) -> std::io::Result<Self> {
         let shared = Arc::new(Waiting::default());
         let waiting = shared.clone();
-        std::thread::Builder::new().name("access-log".into()).spawn(move || {
-            let mut batch = Vec::new();
-            while let Some(dropped) = waiting.take(&mut batch) {
-                if let Err(error) = out.write_all(&batch).and_then(|()| out.flush()) {
-                    tracing::warn!(%error, "the access log cannot be written");
+        std::thread::Builder::new()
+            .name("access-log".into())
+            .spawn(move || {
+                let mut batch = Vec::new();
+                while let Some(dropped) = waiting.take(&mut batch) {
+                    if let Err(error) = out.write_all(&batch).and_then(|()| out.flush()) {
+                        tracing::warn!(%error, "the access log cannot be written");
+                    }
+                    if dropped > 0 {
+                        tracing::warn!(dropped, "the access log's target is too slow: lines were dropped");
+                    }
                 }
-                if dropped > 0 {
-                    tracing::warn!(dropped, "the access log's target is too slow: lines were dropped");
-                }
-            }
-        })?;
+            })?;
         Ok(Self { shared, format })
     }
 
@@ -288,7 +316,11 @@ impl Sink {
         lines.ended = true;
         self.shared.wake.notify_one();
         // The writer notifies once it has written all.
-        self.shared.wake.wait_while_for(&mut lines, |lines| !lines.text.is_empty() || lines.ended, patience);
+        self.shared.wake.wait_while_for(
+            &mut lines,
+            |lines| !lines.text.is_empty() || lines.ended,
+            patience,
+        );
     }
 }
 

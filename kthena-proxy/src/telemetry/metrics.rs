@@ -16,7 +16,9 @@ use super::access_log::Destination;
 /// A label value: shared, because most are names that live in the snapshot.
 pub type Label = Arc<str>;
 
-const SECONDS: [f64; 13] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+const SECONDS: [f64; 13] = [
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+];
 
 /// Histograms with the buckets of request durations.
 type Durations<L> = Family<L, Histogram, fn() -> Histogram>;
@@ -216,24 +218,67 @@ impl Metrics {
     pub fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("kthena_router");
         registry.register("requests", "Requests that ended", self.requests.clone());
-        registry.register("request_duration_seconds", "Time from a request's head to the end of its answer", self.durations.clone());
-        registry.register("request_prefill_duration_seconds", "Time that prefill took", self.prefill.clone());
-        registry.register("request_decode_duration_seconds", "Time until decode answered", self.decode.clone());
-        registry.register("request_first_byte_seconds", "Time from a request's head to the first byte of its answer's body", self.first_byte.clone());
-        registry.register("tokens", "Tokens: input as estimated, output as engines counted them", self.tokens.clone());
+        registry.register(
+            "request_duration_seconds",
+            "Time from a request's head to the end of its answer",
+            self.durations.clone(),
+        );
+        registry.register(
+            "request_prefill_duration_seconds",
+            "Time that prefill took",
+            self.prefill.clone(),
+        );
+        registry.register(
+            "request_decode_duration_seconds",
+            "Time until decode answered",
+            self.decode.clone(),
+        );
+        registry.register(
+            "request_first_byte_seconds",
+            "Time from a request's head to the first byte of its answer's body",
+            self.first_byte.clone(),
+        );
+        registry.register(
+            "tokens",
+            "Tokens: input as estimated, output as engines counted them",
+            self.tokens.clone(),
+        );
         registry.register("active_requests", "Requests in progress", self.active.clone());
-        registry.register("active_downstream_requests", "Requests in progress whose body was read", self.active_downstream.clone());
-        registry.register("active_upstream_requests", "Requests that engines work on", self.active_upstream.clone());
-        registry.register("prefill_decode_alone", "Requests to a disaggregated server that decode answered alone", self.alone.clone());
+        registry.register(
+            "active_downstream_requests",
+            "Requests in progress whose body was read",
+            self.active_downstream.clone(),
+        );
+        registry.register(
+            "active_upstream_requests",
+            "Requests that engines work on",
+            self.active_upstream.clone(),
+        );
+        registry.register(
+            "prefill_decode_alone",
+            "Requests to a disaggregated server that decode answered alone",
+            self.alone.clone(),
+        );
         registry.register("retries", "Attempts beyond the first", self.retries.clone());
-        registry.register("config_errors", "Changes of the configuration that could not be used", self.config_errors.clone());
-        registry.register("config_broken", "Configuration objects or files that cannot be used now", self.config_broken.clone());
+        registry.register(
+            "config_errors",
+            "Changes of the configuration that could not be used",
+            self.config_errors.clone(),
+        );
+        registry.register(
+            "config_broken",
+            "Configuration objects or files that cannot be used now",
+            self.config_broken.clone(),
+        );
     }
 
     /// Counts a request whose body was read, until the guard is dropped.
     #[must_use]
     pub fn downstream(&self, model: &Label) -> Held {
-        Held::new(self.active_downstream.get_or_create_owned(&ModelLabels { model: model.clone() }))
+        Held::new(
+            self.active_downstream
+                .get_or_create_owned(&ModelLabels { model: model.clone() }),
+        )
     }
 
     /// Counts a request that engines work on, until the guard is dropped.
@@ -255,7 +300,9 @@ impl Metrics {
 
     /// Sets how many files or objects cannot be used now.
     pub fn config_broken(&self, source: &'static str, count: usize) {
-        self.config_broken.get_or_create(&ConfigLabels { source }).set(count as i64);
+        self.config_broken
+            .get_or_create(&ConfigLabels { source })
+            .set(count as i64);
     }
 
     /// Records a request that ended.
@@ -282,9 +329,13 @@ impl Metrics {
             backend_name: to.backend_name.clone(),
             upstream_model: to.upstream_model.clone(),
         };
-        self.durations.get_or_create(&labels).observe(done.duration.as_secs_f64());
+        self.durations
+            .get_or_create(&labels)
+            .observe(done.duration.as_secs_f64());
         if let Some(first_byte) = done.first_byte {
-            self.first_byte.get_or_create(&labels).observe(first_byte.as_secs_f64());
+            self.first_byte
+                .get_or_create(&labels)
+                .observe(first_byte.as_secs_f64());
         }
         for (token_type, count) in [("input", done.input_tokens), ("output", done.output_tokens)] {
             if count > 0 {
@@ -301,18 +352,34 @@ impl Metrics {
                     .inc_by(count);
             }
         }
-        for (family, phases) in [(&self.prefill, &done.phases.prefill), (&self.decode, &done.phases.decode)] {
+        for (family, phases) in [
+            (&self.prefill, &done.phases.prefill),
+            (&self.decode, &done.phases.decode),
+        ] {
             for (duration, good) in phases {
                 let status_code = if *good { "200" } else { "500" };
-                let labels = PhaseLabels { model: done.model.clone(), path: done.path, status_code };
+                let labels = PhaseLabels {
+                    model: done.model.clone(),
+                    path: done.path,
+                    status_code,
+                };
                 family.get_or_create(&labels).observe(duration.as_secs_f64());
             }
         }
         if let Some(reason) = done.alone {
-            self.alone.get_or_create(&AloneLabels { model: done.model.clone(), reason }).inc();
+            self.alone
+                .get_or_create(&AloneLabels {
+                    model: done.model.clone(),
+                    reason,
+                })
+                .inc();
         }
         if done.retries > 0 {
-            self.retries.get_or_create(&RetryLabels { backend_name: to.backend_name.clone() }).inc_by(done.retries);
+            self.retries
+                .get_or_create(&RetryLabels {
+                    backend_name: to.backend_name.clone(),
+                })
+                .inc_by(done.retries);
         }
     }
 }

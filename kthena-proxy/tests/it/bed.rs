@@ -55,7 +55,10 @@ impl Bed {
 
     /// Applies objects, and waits until requests see them.
     pub(crate) async fn apply(&self, objects: &[Value]) {
-        let text = objects.iter().map(|object| format!("---\n{object}\n")).collect::<String>();
+        let text = objects
+            .iter()
+            .map(|object| format!("---\n{object}\n"))
+            .collect::<String>();
         for object in manifest::parse(text.as_bytes()).expect("objects that the API server accepts") {
             self.update(match object {
                 Object::Route(route) => Update::Route(Event::Apply(*route)),
@@ -80,10 +83,16 @@ impl Bed {
         let before = generation(&published.borrow_and_update());
         // The marker is a change like any other: the next publication has everything before it.
         self.update(Update::Synced).await;
-        tokio::time::timeout(PATIENCE, published.wait_for(|now| generation(now) > before)).await.expect("in time").expect("alive");
+        tokio::time::timeout(PATIENCE, published.wait_for(|now| generation(now) > before))
+            .await
+            .expect("in time")
+            .expect("alive");
         let idle = || self.updates.capacity() == self.updates.max_capacity();
         while !idle() {
-            tokio::time::timeout(PATIENCE, published.changed()).await.expect("in time").expect("alive");
+            tokio::time::timeout(PATIENCE, published.changed())
+                .await
+                .expect("in time")
+                .expect("alive");
         }
     }
 
@@ -103,14 +112,20 @@ impl Bed {
     /// The value of a series; zero if it is not there.
     pub(crate) async fn metric(&self, series: &str) -> f64 {
         let text = self.metrics().await;
-        text.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok()).unwrap_or(0.0)
+        text.lines()
+            .find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
+            .unwrap_or(0.0)
     }
 
     /// Waits until a series has a value: a request is counted a moment after its answer has ended.
     pub(crate) async fn counts(&self, series: &str, value: f64) {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         while self.metric(series).await != value {
-            assert!(tokio::time::Instant::now() < deadline, "{series} is not {value}:\n{}", self.metrics().await);
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "{series} is not {value}:\n{}",
+                self.metrics().await
+            );
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
@@ -174,15 +189,60 @@ pub(crate) struct Way {
 
 /// Every way to hand over.
 pub(crate) const WAYS: &[Way] = &[
-    Way { name: "auto", sim: Connector::Nixl, engine: "vLLM", connector: None },
-    Way { name: "nixl", sim: Connector::Nixl, engine: "vLLM", connector: Some("nixl") },
-    Way { name: "nixl before Ascend's Mooncake", sim: Connector::MooncakeAscend, engine: "vLLM", connector: Some("nixl") },
-    Way { name: "mooncake on Ascend", sim: Connector::MooncakeAscend, engine: "vLLM", connector: Some("mooncake") },
-    Way { name: "mooncake of vLLM", sim: Connector::Mooncake, engine: "vLLM", connector: Some("mooncake") },
-    Way { name: "sglang", sim: Connector::Sglang, engine: "SGLang", connector: None },
-    Way { name: "sglang with the default connector", sim: Connector::Sglang, engine: "SGLang", connector: Some("http") },
-    Way { name: "lmcache", sim: Connector::Lmcache, engine: "vLLM", connector: Some("lmcache") },
-    Way { name: "http", sim: Connector::Lmcache, engine: "vLLM", connector: Some("http") },
+    Way {
+        name: "auto",
+        sim: Connector::Nixl,
+        engine: "vLLM",
+        connector: None,
+    },
+    Way {
+        name: "nixl",
+        sim: Connector::Nixl,
+        engine: "vLLM",
+        connector: Some("nixl"),
+    },
+    Way {
+        name: "nixl before Ascend's Mooncake",
+        sim: Connector::MooncakeAscend,
+        engine: "vLLM",
+        connector: Some("nixl"),
+    },
+    Way {
+        name: "mooncake on Ascend",
+        sim: Connector::MooncakeAscend,
+        engine: "vLLM",
+        connector: Some("mooncake"),
+    },
+    Way {
+        name: "mooncake of vLLM",
+        sim: Connector::Mooncake,
+        engine: "vLLM",
+        connector: Some("mooncake"),
+    },
+    Way {
+        name: "sglang",
+        sim: Connector::Sglang,
+        engine: "SGLang",
+        connector: None,
+    },
+    Way {
+        name: "sglang with the default connector",
+        sim: Connector::Sglang,
+        engine: "SGLang",
+        connector: Some("http"),
+    },
+    Way {
+        name: "lmcache",
+        sim: Connector::Lmcache,
+        engine: "vLLM",
+        connector: Some("lmcache"),
+    },
+    Way {
+        name: "http",
+        sim: Connector::Lmcache,
+        engine: "vLLM",
+        connector: Some("http"),
+    },
 ];
 
 impl Way {
@@ -197,7 +257,11 @@ impl Way {
     /// A whole engine of the same make, to compare with.
     pub(crate) async fn plain(&self) -> Handle {
         let kind = kthena_sim::Config::instant().paired(Role::Plain, self.sim).kind;
-        engine(kthena_sim::Config { kind, ..kthena_sim::Config::instant() }).await
+        engine(kthena_sim::Config {
+            kind,
+            ..kthena_sim::Config::instant()
+        })
+        .await
     }
 
     async fn start(&self, role: Role, change: impl FnOnce(&mut kthena_sim::Config)) -> Handle {
@@ -211,10 +275,16 @@ impl Way {
         let endpoints: Vec<Value> = engines
             .iter()
             .map(|(engine, group)| {
-                let role = if engine.stats().role == Role::Prefill { "prefill" } else { "decode" };
+                let role = if engine.stats().role == Role::Prefill {
+                    "prefill"
+                } else {
+                    "decode"
+                };
                 let mut entry = endpoint(engine);
                 entry["labels"] = json!({"group": group, "role": role});
-                let port = engine.side_channel_addr().map(|address| address.port().to_string());
+                let port = engine
+                    .side_channel_addr()
+                    .map(|address| address.port().to_string());
                 let setting = match self.sim {
                     Connector::Mooncake => Some(labels::MOONCAKE_BOOTSTRAP_PORT),
                     Connector::Sglang => Some(labels::SGLANG_BOOTSTRAP_PORT),
@@ -242,7 +312,10 @@ impl Way {
 pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while !holds() {
-        assert!(tokio::time::Instant::now() < deadline, "{what} did not come about");
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "{what} did not come about"
+        );
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }

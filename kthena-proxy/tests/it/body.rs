@@ -17,7 +17,11 @@ async fn long_bodies_survive_retries() {
     server["spec"]["trafficPolicy"] = json!({"retry": {"attempts": 3, "retryInterval": "1ms"}});
     bed.apply(&[route(), server]).await;
     // What the engine would make of so long a prompt does not matter here; that it gets all of it does.
-    let taken = Fault::Status { status: 200, body: r#"{"taken":true}"#.into(), headers: Vec::new() };
+    let taken = Fault::Status {
+        status: 200,
+        body: r#"{"taken":true}"#.into(),
+        headers: Vec::new(),
+    };
     for bytes in [100_000, 3 << 20, 50 << 20] {
         for engine in [&a, &b] {
             engine.forget_requests();
@@ -27,12 +31,20 @@ async fn long_bodies_survive_retries() {
         }
         let body = long(bytes).to_string();
         let answer = client::post_with(bed.address(), COMPLETIONS, &[], body.as_bytes()).await;
-        assert_eq!((answer.status, answer.text().as_str()), (200, r#"{"taken":true}"#));
+        assert_eq!(
+            (answer.status, answer.text().as_str()),
+            (200, r#"{"taken":true}"#)
+        );
         let renamed = body.replacen("\"model\":\"m\"", "\"model\":\"sim\"", 1);
         let sent = [a.requests(COMPLETIONS), b.requests(COMPLETIONS)].concat();
         assert!(sent.len() > 1, "a retry was needed");
         for sent in sent {
-            assert!(sent.body == renamed.as_bytes(), "{} of {} bytes", sent.body.len(), renamed.len());
+            assert!(
+                sent.body == renamed.as_bytes(),
+                "{} of {} bytes",
+                sent.body.len(),
+                renamed.len()
+            );
         }
     }
 }
@@ -46,29 +58,52 @@ async fn long_bodies_are_split_into_prefill_and_decode() {
         };
         let (prefill, decode) = (way.prefill(large).await, way.decode(large).await);
         let bed = Bed::start().await;
-        bed.apply(&[route(), way.server(&[(&prefill, "g"), (&decode, "g")], json!({}))]).await;
-        prefill.faults().add(Rule::new(Fault::ResetBeforeHead).phase(Phase::Prefill).times(1));
+        bed.apply(&[route(), way.server(&[(&prefill, "g"), (&decode, "g")], json!({}))])
+            .await;
+        prefill
+            .faults()
+            .add(Rule::new(Fault::ResetBeforeHead).phase(Phase::Prefill).times(1));
         let policy = json!({"trafficPolicy": {"retry": {"attempts": 2, "retryInterval": "1ms"}}});
-        bed.apply(&[way.server(&[(&prefill, "g"), (&decode, "g")], policy)]).await;
+        bed.apply(&[way.server(&[(&prefill, "g"), (&decode, "g")], policy)])
+            .await;
         let answer = bed.post(COMPLETIONS, &long(300_000)).await;
-        assert_eq!((answer.status, answer.complete), (200, true), "{}: {}", way.name, answer.text());
+        assert_eq!(
+            (answer.status, answer.complete),
+            (200, true),
+            "{}: {}",
+            way.name,
+            answer.text()
+        );
         let stats = decode.stats();
-        assert_eq!((stats.decode_recomputed, stats.refused.total()), (0, 0), "{}: {stats:?}", way.name);
+        assert_eq!(
+            (stats.decode_recomputed, stats.refused.total()),
+            (0, 0),
+            "{}: {stats:?}",
+            way.name
+        );
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_over_the_limit_are_refused_before_they_fill_memory() {
-    let (bed, engine) = (Bed::with(|config| config.body_limit = 100_000).await, plain().await);
+    let (bed, engine) = (
+        Bed::with(|config| config.body_limit = 100_000).await,
+        plain().await,
+    );
     bed.apply(&[route(), plain_server(&[&engine])]).await;
     let fits = bed.post(COMPLETIONS, &long(90_000)).await;
     assert_ne!(fits.status, 413);
     let answer = bed.post(COMPLETIONS, &long(200_000)).await;
-    assert_eq!((answer.status, answer.error_code().as_str()), (413, "request_too_large"));
+    assert_eq!(
+        (answer.status, answer.error_code().as_str()),
+        (413, "request_too_large")
+    );
     assert_eq!(answer.header("connection"), Some("close"));
     // Without an announced length it shows while reading.
     let mut client = Client::connect(bed.address()).await;
-    client.write(format!("POST {CHAT} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n").as_bytes()).await;
+    client
+        .write(format!("POST {CHAT} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n").as_bytes())
+        .await;
     let chunk = [b"10000\r\n".as_slice(), &[b' '; 0x10000], b"\r\n"].concat();
     for _ in 0..3 {
         client.write(&chunk).await;
@@ -76,9 +111,21 @@ async fn bodies_over_the_limit_are_refused_before_they_fill_memory() {
     assert_eq!(client.answer().await.status, 413);
     // A client that asks first is not even told to go on.
     let mut client = Client::connect(bed.address()).await;
-    client.write(format!("POST {CHAT} HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 999999\r\n\r\n").as_bytes()).await;
+    client
+        .write(
+            format!(
+                "POST {CHAT} HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 999999\r\n\r\n"
+            )
+            .as_bytes(),
+        )
+        .await;
     assert_eq!(client.head().await.expect("a head").status, 413);
-    assert!(engine.all_requests().iter().all(|request| request.body.len() < 100_000));
+    assert!(
+        engine
+            .all_requests()
+            .iter()
+            .all(|request| request.body.len() < 100_000)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -86,7 +133,9 @@ async fn a_client_that_leaves_in_the_midst_of_its_body_leaves_nothing_behind() {
     let bed = Bed::start().await;
     bed.apply(&[route()]).await;
     let mut client = Client::connect(bed.address()).await;
-    client.write(format!("POST {CHAT} HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n{{").as_bytes()).await;
+    client
+        .write(format!("POST {CHAT} HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n{{").as_bytes())
+        .await;
     crate::bed::eventually("the request", || bed.proxy.in_flight() == 1).await;
     drop(client);
     crate::bed::eventually("its end", || bed.proxy.in_flight() == 0).await;

@@ -25,11 +25,18 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
     }
 
     pub(crate) fn all(&self, name: &str) -> Vec<&str> {
-        self.headers.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str()).collect()
+        self.headers
+            .iter()
+            .filter(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
+            .collect()
     }
 
     pub(crate) fn text(&self) -> String {
@@ -57,23 +64,34 @@ impl Answer {
             choices
                 .iter()
                 .filter_map(|choice| {
-                    ["text", "message", "delta"].iter().find_map(|name| match &choice[*name] {
-                        serde_json::Value::String(text) => Some(text.clone()),
-                        other => other["content"].as_str().map(str::to_owned),
-                    })
+                    ["text", "message", "delta"]
+                        .iter()
+                        .find_map(|name| match &choice[*name] {
+                            serde_json::Value::String(text) => Some(text.clone()),
+                            other => other["content"].as_str().map(str::to_owned),
+                        })
                 })
                 .collect()
         };
-        if self.header("content-type").is_some_and(|kind| kind.starts_with("text/event-stream")) {
+        if self
+            .header("content-type")
+            .is_some_and(|kind| kind.starts_with("text/event-stream"))
+        {
             let data = self.events();
-            data.iter().filter_map(|data| serde_json::from_str(data).ok()).map(|value| of(&value)).collect()
+            data.iter()
+                .filter_map(|data| serde_json::from_str(data).ok())
+                .map(|value| of(&value))
+                .collect()
         } else {
             of(&self.json())
         }
     }
 
     pub(crate) fn error_code(&self) -> String {
-        self.json()["error"]["code"].as_str().unwrap_or_default().to_owned()
+        self.json()["error"]["code"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
     }
 }
 
@@ -87,7 +105,10 @@ impl Client {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
         let socket = TcpStream::connect(address).await.expect("the proxy listens");
         socket.set_nodelay(true).expect("a TCP socket");
-        Self { socket, buffer: Vec::new() }
+        Self {
+            socket,
+            buffer: Vec::new(),
+        }
     }
 
     pub(crate) async fn write(&mut self, bytes: &[u8]) {
@@ -96,7 +117,8 @@ impl Client {
 
     /// Sends a POST with JSON.
     pub(crate) async fn post(&mut self, path: &str, headers: &[(&str, &str)], body: &[u8]) {
-        let mut head = format!("POST {path} HTTP/1.1\r\nHost: proxy.test\r\nContent-Type: application/json\r\n");
+        let mut head =
+            format!("POST {path} HTTP/1.1\r\nHost: proxy.test\r\nContent-Type: application/json\r\n");
         for (name, value) in headers {
             head += &format!("{name}: {value}\r\n");
         }
@@ -105,7 +127,9 @@ impl Client {
     }
 
     async fn fill(&mut self) -> usize {
-        let read = tokio::time::timeout(PATIENCE, self.socket.read_buf(&mut self.buffer)).await.expect("in time");
+        let read = tokio::time::timeout(PATIENCE, self.socket.read_buf(&mut self.buffer))
+            .await
+            .expect("in time");
         // A reset is an end like any other, only not a clean one.
         read.unwrap_or(0)
     }
@@ -123,12 +147,21 @@ impl Client {
         let head: Vec<u8> = self.buffer.drain(..end).collect();
         let text = String::from_utf8(head).expect("an ASCII head");
         let mut lines = text.trim_end().split("\r\n");
-        let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok()).expect("a status line");
+        let status = lines
+            .next()
+            .and_then(|line| line.split(' ').nth(1)?.parse().ok())
+            .expect("a status line");
         let headers = lines
             .filter_map(|line| line.split_once(':'))
             .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
             .collect();
-        Some(Answer { status, headers, body: Vec::new(), complete: false, raw: Vec::new() })
+        Some(Answer {
+            status,
+            headers,
+            body: Vec::new(),
+            complete: false,
+            raw: Vec::new(),
+        })
     }
 
     /// Reads the next piece of a body that is chunked; what is already there counts. `None` at its end, clean or not.
@@ -152,7 +185,10 @@ impl Client {
     pub(crate) async fn body(&mut self, mut answer: Answer) -> Answer {
         if matches!(answer.status, 204 | 304) {
             answer.complete = true;
-        } else if let Some(length) = answer.header("content-length").map(|length| length.parse::<usize>().expect("a number")) {
+        } else if let Some(length) = answer
+            .header("content-length")
+            .map(|length| length.parse::<usize>().expect("a number"))
+        {
             while self.buffer.len() < length && self.fill().await > 0 {}
             answer.complete = self.buffer.len() >= length;
             answer.body = self.buffer.drain(..length.min(self.buffer.len())).collect();
@@ -180,7 +216,8 @@ impl Client {
                 }
             };
             let size = std::str::from_utf8(&self.buffer[..line_end]).expect("a chunk size");
-            let size = usize::from_str_radix(size.split(';').next().unwrap_or_default().trim(), 16).expect("a chunk size");
+            let size = usize::from_str_radix(size.split(';').next().unwrap_or_default().trim(), 16)
+                .expect("a chunk size");
             let total = line_end + 2 + size + 2;
             while self.buffer.len() < total {
                 if self.fill().await == 0 {
@@ -190,7 +227,9 @@ impl Client {
             }
             let chunk: Vec<u8> = self.buffer.drain(..total).collect();
             answer.raw.extend_from_slice(&chunk);
-            answer.body.extend_from_slice(&chunk[line_end + 2..line_end + 2 + size]);
+            answer
+                .body
+                .extend_from_slice(&chunk[line_end + 2..line_end + 2 + size]);
             if size == 0 {
                 answer.complete = true;
                 return;
@@ -205,7 +244,12 @@ pub(crate) async fn post(address: SocketAddr, path: &str, body: &serde_json::Val
 }
 
 /// The same with headers and any body.
-pub(crate) async fn post_with(address: SocketAddr, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+pub(crate) async fn post_with(
+    address: SocketAddr,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Answer {
     let mut client = Client::connect(address).await;
     client.post(path, headers, body).await;
     client.answer().await
@@ -214,6 +258,8 @@ pub(crate) async fn post_with(address: SocketAddr, path: &str, headers: &[(&str,
 /// A GET.
 pub(crate) async fn get(address: SocketAddr, path: &str) -> Answer {
     let mut client = Client::connect(address).await;
-    client.write(format!("GET {path} HTTP/1.1\r\nHost: proxy.test\r\n\r\n").as_bytes()).await;
+    client
+        .write(format!("GET {path} HTTP/1.1\r\nHost: proxy.test\r\n\r\n").as_bytes())
+        .await;
     client.answer().await
 }

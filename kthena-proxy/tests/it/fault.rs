@@ -31,8 +31,12 @@ impl Quad {
     }
 
     async fn apply(&self, way: &Way, policy: Value) {
-        let engines: Vec<(&Handle, &str)> =
-            self.prefill.iter().chain(&self.decode).map(|engine| (engine, "g")).collect();
+        let engines: Vec<(&Handle, &str)> = self
+            .prefill
+            .iter()
+            .chain(&self.decode)
+            .map(|engine| (engine, "g"))
+            .collect();
         let more = json!({"trafficPolicy": policy});
         self.bed.apply(&[route(), way.server(&engines, more)]).await;
     }
@@ -47,7 +51,13 @@ impl Quad {
                 let mut direct = chat(&prompt, stream);
                 direct["model"] = "sim".into();
                 let expected = client::post(single.addr(), CHAT, &direct).await;
-                assert_eq!((answer.status, answer.complete), (200, true), "{what}, {}: {}", way.name, answer.text());
+                assert_eq!(
+                    (answer.status, answer.complete),
+                    (200, true),
+                    "{what}, {}: {}",
+                    way.name,
+                    answer.text()
+                );
                 assert_eq!(answer.generated(), expected.generated(), "{what}, {}", way.name);
             }
             if hit() {
@@ -75,9 +85,21 @@ async fn a_dead_prefill_engine_is_replaced() {
             let mut direct = chat(&prompt, n % 2 == 0);
             direct["model"] = "sim".into();
             let expected = client::post(single.addr(), CHAT, &direct).await;
-            assert_eq!((answer.status, answer.generated()), (200, expected.generated()), "{}", way.name);
+            assert_eq!(
+                (answer.status, answer.generated()),
+                (200, expected.generated()),
+                "{}",
+                way.name
+            );
         }
-        assert!(quad.bed.metric("kthena_router_retries_total{backend_name=\"default/s\"}").await > 0.0, "{}", way.name);
+        assert!(
+            quad.bed
+                .metric("kthena_router_retries_total{backend_name=\"default/s\"}")
+                .await
+                > 0.0,
+            "{}",
+            way.name
+        );
     }
 }
 
@@ -88,11 +110,29 @@ async fn a_dead_decode_engine_is_replaced_and_prefill_asked_again() {
         quad.decode[0].kill().await;
         for n in 0..20 {
             let answer = quad.bed.chat(&format!("prompt {n}"), n % 2 == 0).await;
-            assert_eq!((answer.status, answer.complete), (200, true), "{}: {}", way.name, answer.text());
+            assert_eq!(
+                (answer.status, answer.complete),
+                (200, true),
+                "{}: {}",
+                way.name,
+                answer.text()
+            );
         }
-        assert!(quad.bed.metric("kthena_router_retries_total{backend_name=\"default/s\"}").await > 0.0, "{}", way.name);
+        assert!(
+            quad.bed
+                .metric("kthena_router_retries_total{backend_name=\"default/s\"}")
+                .await
+                > 0.0,
+            "{}",
+            way.name
+        );
         let live = quad.decode[1].stats();
-        assert_eq!((live.decode.finished, live.refused.total(), live.decode_recomputed), (20, 0, 0), "{}: {live:?}", way.name);
+        assert_eq!(
+            (live.decode.finished, live.refused.total(), live.decode_recomputed),
+            (20, 0, 0),
+            "{}: {live:?}",
+            way.name
+        );
     }
 }
 
@@ -100,8 +140,14 @@ async fn a_dead_decode_engine_is_replaced_and_prefill_asked_again() {
 async fn a_slow_prefill_engine_is_given_up_after_the_timeout() {
     for way in WAYS {
         let quad = Quad::start(way, json!({"timeout": "300ms"})).await;
-        quad.prefill[0].faults().add(Rule::new(Fault::Delay { by: Duration::from_secs(60) }).phase(Phase::Prefill));
-        quad.all_good(way, "slow prefill", || hits(&quad.prefill[0])).await;
+        quad.prefill[0].faults().add(
+            Rule::new(Fault::Delay {
+                by: Duration::from_secs(60),
+            })
+            .phase(Phase::Prefill),
+        );
+        quad.all_good(way, "slow prefill", || hits(&quad.prefill[0]))
+            .await;
     }
 }
 
@@ -110,9 +156,16 @@ async fn a_prefill_engine_that_says_it_cannot_is_replaced() {
     for way in WAYS {
         for status in [429, 500, 502, 503, 504] {
             let quad = Quad::start(way, json!({})).await;
-            let fault = Fault::Status { status, body: r#"{"error":"x"}"#.into(), headers: Vec::new() };
-            quad.prefill[0].faults().add(Rule::new(fault).phase(Phase::Prefill));
-            quad.all_good(way, &format!("prefill says {status}"), || hits(&quad.prefill[0])).await;
+            let fault = Fault::Status {
+                status,
+                body: r#"{"error":"x"}"#.into(),
+                headers: Vec::new(),
+            };
+            quad.prefill[0]
+                .faults()
+                .add(Rule::new(fault).phase(Phase::Prefill));
+            quad.all_good(way, &format!("prefill says {status}"), || hits(&quad.prefill[0]))
+                .await;
         }
     }
 }
@@ -121,8 +174,11 @@ async fn a_prefill_engine_that_says_it_cannot_is_replaced() {
 async fn a_prefill_engine_that_resets_is_replaced() {
     for way in WAYS {
         let quad = Quad::start(way, json!({})).await;
-        quad.prefill[0].faults().add(Rule::new(Fault::ResetBeforeHead).phase(Phase::Prefill));
-        quad.all_good(way, "prefill resets", || hits(&quad.prefill[0])).await;
+        quad.prefill[0]
+            .faults()
+            .add(Rule::new(Fault::ResetBeforeHead).phase(Phase::Prefill));
+        quad.all_good(way, "prefill resets", || hits(&quad.prefill[0]))
+            .await;
     }
 }
 
@@ -131,26 +187,50 @@ async fn a_decode_engine_that_cannot_is_replaced() {
     for way in WAYS {
         for fault in [
             Fault::ResetBeforeHead,
-            Fault::Status { status: 503, body: String::new(), headers: Vec::new() },
-            Fault::Status { status: 500, body: r#"{"error":{"message":"EngineCore"}}"#.into(), headers: Vec::new() },
+            Fault::Status {
+                status: 503,
+                body: String::new(),
+                headers: Vec::new(),
+            },
+            Fault::Status {
+                status: 500,
+                body: r#"{"error":{"message":"EngineCore"}}"#.into(),
+                headers: Vec::new(),
+            },
         ] {
             let quad = Quad::start(way, json!({})).await;
-            quad.decode[0].faults().add(Rule::new(fault.clone()).phase(Phase::Decode));
-            quad.all_good(way, &format!("decode: {fault:?}"), || hits(&quad.decode[0])).await;
+            quad.decode[0]
+                .faults()
+                .add(Rule::new(fault.clone()).phase(Phase::Decode));
+            quad.all_good(way, &format!("decode: {fault:?}"), || hits(&quad.decode[0]))
+                .await;
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_prefill_engine_that_dies_after_its_answer_costs_an_attempt() {
-    for way in WAYS.iter().filter(|way| way.sim != kthena_sim::Connector::Lmcache) {
+    for way in WAYS
+        .iter()
+        .filter(|way| way.sim != kthena_sim::Connector::Lmcache)
+    {
         let quad = Quad::start(way, json!({})).await;
         // Decode begins late, so that prefill can die in between.
-        let late = Rule::new(Fault::Delay { by: Duration::from_millis(300) }).phase(Phase::Decode);
-        quad.decode.iter().for_each(|decode| _ = decode.faults().add(late.clone()));
+        let late = Rule::new(Fault::Delay {
+            by: Duration::from_millis(300),
+        })
+        .phase(Phase::Decode);
+        quad.decode
+            .iter()
+            .for_each(|decode| _ = decode.faults().add(late.clone()));
         let address = quad.bed.address();
-        let answer = tokio::spawn(async move { client::post(address, CHAT, &chat("will it live", false)).await });
-        let asked = || quad.prefill.iter().position(|prefill| prefill.stats().prefill.received > 0);
+        let answer =
+            tokio::spawn(async move { client::post(address, CHAT, &chat("will it live", false)).await });
+        let asked = || {
+            quad.prefill
+                .iter()
+                .position(|prefill| prefill.stats().prefill.received > 0)
+        };
         eventually("a prefill", || asked().is_some()).await;
         let victim = &quad.prefill[asked().expect("one was asked")];
         if way.sim != kthena_sim::Connector::Sglang {
@@ -158,7 +238,13 @@ async fn a_prefill_engine_that_dies_after_its_answer_costs_an_attempt() {
         }
         victim.kill().await;
         let answer = answer.await.expect("no panic");
-        assert_eq!((answer.status, answer.complete), (200, true), "{}: {}", way.name, answer.text());
+        assert_eq!(
+            (answer.status, answer.complete),
+            (200, true),
+            "{}: {}",
+            way.name,
+            answer.text()
+        );
     }
 }
 
@@ -167,15 +253,24 @@ async fn a_decode_engine_that_dies_before_the_first_byte_is_replaced() {
     for way in WAYS {
         let quad = Quad::start(way, json!({})).await;
         let never = Rule::new(Fault::Hang).phase(Phase::Decode).times(1);
-        quad.decode.iter().for_each(|decode| _ = decode.faults().add(never.clone()));
+        quad.decode
+            .iter()
+            .for_each(|decode| _ = decode.faults().add(never.clone()));
         let address = quad.bed.address();
-        let answer = tokio::spawn(async move { client::post(address, CHAT, &chat("who answers", false)).await });
+        let answer =
+            tokio::spawn(async move { client::post(address, CHAT, &chat("who answers", false)).await });
         eventually("a decode", || quad.decode.iter().any(hits)).await;
         let victim = usize::from(!hits(&quad.decode[0]));
         quad.decode[1 - victim].faults().clear();
         quad.decode[victim].kill().await;
         let answer = answer.await.expect("no panic");
-        assert_eq!((answer.status, answer.complete), (200, true), "{}: {}", way.name, answer.text());
+        assert_eq!(
+            (answer.status, answer.complete),
+            (200, true),
+            "{}: {}",
+            way.name,
+            answer.text()
+        );
     }
 }
 
@@ -183,7 +278,10 @@ async fn a_decode_engine_that_dies_before_the_first_byte_is_replaced() {
 fn assert_broken_off(answer: &Answer, what: &str) {
     assert_eq!(answer.status, 200, "{what}");
     assert!(!answer.complete, "{what}: the end looks clean: {}", answer.text());
-    assert!(!answer.raw.ends_with(b"0\r\n\r\n"), "{what}: the last chunk was written");
+    assert!(
+        !answer.raw.ends_with(b"0\r\n\r\n"),
+        "{what}: the last chunk was written"
+    );
     let events = answer.events();
     let last: Value = serde_json::from_str(events.last().expect("events")).expect("JSON");
     assert_eq!(last["error"]["code"], "upstream_lost", "{what}: {events:?}");
@@ -193,13 +291,22 @@ fn assert_broken_off(answer: &Answer, what: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_loses_its_engine_ends_with_an_error_and_no_second_answer() {
     for way in WAYS {
-        for fault in [Fault::ResetAfterEvents { events: 3 }, Fault::Truncate { events: 3 }] {
+        for fault in [
+            Fault::ResetAfterEvents { events: 3 },
+            Fault::Truncate { events: 3 },
+        ] {
             let quad = Quad::start(way, json!({})).await;
-            quad.decode.iter().for_each(|decode| _ = decode.faults().add(Rule::new(fault.clone()).phase(Phase::Decode)));
+            quad.decode
+                .iter()
+                .for_each(|decode| _ = decode.faults().add(Rule::new(fault.clone()).phase(Phase::Decode)));
             let answer = quad.bed.chat("tell me a long story", true).await;
             assert_broken_off(&answer, way.name);
             assert_eq!(answer.events().len(), 4, "{}: {:?}", way.name, answer.events());
-            let asked: u64 = quad.decode.iter().map(|decode| decode.stats().decode.received).sum();
+            let asked: u64 = quad
+                .decode
+                .iter()
+                .map(|decode| decode.stats().decode.received)
+                .sum();
             assert_eq!(asked, 1, "{}", way.name);
         }
     }
@@ -220,9 +327,13 @@ async fn a_plain_engine_that_dies_is_replaced_before_the_first_byte_and_reported
     victim.kill().await;
     assert_eq!(answer.await.expect("no panic").status, 200);
 
-    other.faults().add(Rule::new(Fault::HangAfterEvents { events: 2 }).times(1));
+    other
+        .faults()
+        .add(Rule::new(Fault::HangAfterEvents { events: 2 }).times(1));
     let mut client = Client::connect(bed.address()).await;
-    client.post(CHAT, &[], chat("and after it", true).to_string().as_bytes()).await;
+    client
+        .post(CHAT, &[], chat("and after it", true).to_string().as_bytes())
+        .await;
     let head = client.head().await.expect("a head");
     let first = client.piece().await.expect("events");
     assert!(!first.is_empty());
@@ -233,33 +344,61 @@ async fn a_plain_engine_that_dies_is_replaced_before_the_first_byte_and_reported
     }
     let text = String::from_utf8_lossy(&rest);
     assert_eq!(head.status, 200);
-    assert!(text.contains("upstream_lost") && !rest.ends_with(b"0\r\n\r\n"), "{text}");
+    assert!(
+        text.contains("upstream_lost") && !rest.ends_with(b"0\r\n\r\n"),
+        "{text}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_document_that_is_cut_short_is_not_completed() {
     let (bed, engine) = (Bed::start().await, plain().await);
     bed.apply(&[route(), plain_server(&[&engine])]).await;
-    engine.faults().add(Rule::new(Fault::ResetAfterBytes { bytes: 100 }));
+    engine
+        .faults()
+        .add(Rule::new(Fault::ResetAfterBytes { bytes: 100 }));
     let answer = bed.chat("x", false).await;
-    assert_eq!((answer.status, answer.complete, answer.body.len()), (200, false, 100));
+    assert_eq!(
+        (answer.status, answer.complete, answer.body.len()),
+        (200, false, 100)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn when_all_fail_the_last_engines_answer_or_ours_says_so() {
     for way in WAYS {
         let quad = Quad::start(way, json!({"retry": {"attempts": 2, "retryInterval": "1ms"}})).await;
-        let fault = Fault::Status { status: 503, body: r#"{"error":{"message":"busy"}}"#.into(), headers: Vec::new() };
-        quad.decode.iter().for_each(|decode| _ = decode.faults().add(Rule::new(fault.clone()).phase(Phase::Decode)));
+        let fault = Fault::Status {
+            status: 503,
+            body: r#"{"error":{"message":"busy"}}"#.into(),
+            headers: Vec::new(),
+        };
+        quad.decode
+            .iter()
+            .for_each(|decode| _ = decode.faults().add(Rule::new(fault.clone()).phase(Phase::Decode)));
         let answer = quad.bed.chat("x", true).await;
-        assert_eq!((answer.status, answer.json()["error"]["message"].as_str()), (503, Some("busy")), "{}", way.name);
-        let asked: u64 = quad.decode.iter().map(|decode| decode.stats().decode.received).sum();
+        assert_eq!(
+            (answer.status, answer.json()["error"]["message"].as_str()),
+            (503, Some("busy")),
+            "{}",
+            way.name
+        );
+        let asked: u64 = quad
+            .decode
+            .iter()
+            .map(|decode| decode.stats().decode.received)
+            .sum();
         assert_eq!(asked, 3, "{}", way.name);
         for engine in quad.prefill.iter().chain(&quad.decode) {
             engine.kill().await;
         }
         let answer = quad.bed.chat("x", true).await;
-        assert_eq!((answer.status, answer.error_code().as_str()), (503, "upstream_unreachable"), "{}", way.name);
+        assert_eq!(
+            (answer.status, answer.error_code().as_str()),
+            (503, "upstream_unreachable"),
+            "{}",
+            way.name
+        );
     }
 }
 
@@ -267,13 +406,30 @@ async fn when_all_fail_the_last_engines_answer_or_ours_says_so() {
 async fn a_request_that_prefill_refuses_gets_the_answer_of_a_whole_engine() {
     for way in WAYS {
         let quad = Quad::start(way, json!({})).await;
-        let answer = quad.bed.post(CHAT, &json!({"model": "m", "messages": [], "temperature": -1})).await;
+        let answer = quad
+            .bed
+            .post(CHAT, &json!({"model": "m", "messages": [], "temperature": -1}))
+            .await;
         assert_eq!(answer.status, 400, "{}: {}", way.name, answer.text());
-        let fault = Fault::Status { status: 422, body: r#"{"error":"odd"}"#.into(), headers: Vec::new() };
-        quad.prefill.iter().for_each(|prefill| _ = prefill.faults().add(Rule::new(fault.clone()).phase(Phase::Prefill)));
+        let fault = Fault::Status {
+            status: 422,
+            body: r#"{"error":"odd"}"#.into(),
+            headers: Vec::new(),
+        };
+        quad.prefill.iter().for_each(|prefill| {
+            _ = prefill
+                .faults()
+                .add(Rule::new(fault.clone()).phase(Phase::Prefill));
+        });
         let answer = quad.bed.chat("x", false).await;
         let alone = way.sim != kthena_sim::Connector::Sglang;
-        assert_eq!(answer.status, if alone { 200 } else { 422 }, "{}: {}", way.name, answer.text());
+        assert_eq!(
+            answer.status,
+            if alone { 200 } else { 422 },
+            "{}: {}",
+            way.name,
+            answer.text()
+        );
         let reason = "kthena_router_prefill_decode_alone_total{model=\"m\",reason=\"prefill_refused\"}";
         quad.bed.counts(reason, if alone { 2.0 } else { 0.0 }).await;
     }

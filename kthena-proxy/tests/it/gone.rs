@@ -15,26 +15,40 @@ async fn pair(way: &Way) -> (Bed, Handle, Handle) {
     let short_lease = |config: &mut kthena_sim::Config| config.lease = Duration::from_millis(300);
     let (prefill, decode) = (way.prefill(short_lease).await, way.decode(short_lease).await);
     let bed = Bed::start().await;
-    bed.apply(&[route(), way.server(&[(&prefill, "g"), (&decode, "g")], json!({}))]).await;
+    bed.apply(&[route(), way.server(&[(&prefill, "g"), (&decode, "g")], json!({}))])
+        .await;
     (bed, prefill, decode)
 }
 
 fn in_flight(stats: &Stats) -> bool {
     let phases = [&stats.plain, &stats.prefill, &stats.decode];
-    phases.iter().any(|phase| phase.received > phase.finished + phase.failed + phase.aborted)
+    phases
+        .iter()
+        .any(|phase| phase.received > phase.finished + phase.failed + phase.aborted)
 }
 
 /// Sends a request, waits until `there`, leaves, and checks that all engines notice.
 async fn leave_when(bed: &Bed, engines: &[&Handle], stream: bool, what: &str, there: impl Fn() -> bool) {
     let mut client = Client::connect(bed.address()).await;
-    client.post(CHAT, &[], chat("a request that nobody waits for", stream).to_string().as_bytes()).await;
+    client
+        .post(
+            CHAT,
+            &[],
+            chat("a request that nobody waits for", stream)
+                .to_string()
+                .as_bytes(),
+        )
+        .await;
     eventually(what, there).await;
     let busy: Vec<bool> = engines.iter().map(|engine| in_flight(&engine.stats())).collect();
     assert!(busy.contains(&true), "{what}: no engine is at work");
     let left = tokio::time::Instant::now();
     drop(client);
     for engine in engines {
-        engine.wait_for(PATIENCE, |stats| !in_flight(stats)).await.expect(what);
+        engine
+            .wait_for(PATIENCE, |stats| !in_flight(stats))
+            .await
+            .expect(what);
     }
     for (engine, busy) in engines.iter().zip(busy) {
         let last = engine.all_requests().pop();
@@ -46,10 +60,16 @@ async fn leave_when(bed: &Bed, engines: &[&Handle], stream: bool, what: &str, th
     eventually("the proxy's own end", || bed.proxy.in_flight() == 0).await;
     for engine in engines {
         // Blocks that were pinned for a decode that never came go with the lease.
-        let stats = engine.wait_for(PATIENCE, |stats| stats.kv.pinned == 0 && stats.running == 0).await.expect(what);
+        let stats = engine
+            .wait_for(PATIENCE, |stats| stats.kv.pinned == 0 && stats.running == 0)
+            .await
+            .expect(what);
         assert_eq!(stats.kv.leaked, 0, "{what}: {stats:?}");
     }
-    for endpoint in bed.proxy.view.snapshot.load().servers["default/s"].pool.endpoints() {
+    for endpoint in bed.proxy.view.snapshot.load().servers["default/s"]
+        .pool
+        .endpoints()
+    {
         eventually("an exact count", || endpoint.in_flight() == 0).await;
     }
 }
@@ -59,7 +79,10 @@ async fn leaving_while_prefill_works() {
     for way in WAYS {
         let (bed, prefill, decode) = pair(way).await;
         prefill.faults().add(Rule::new(Fault::Hang).phase(Phase::Prefill));
-        leave_when(&bed, &[&prefill, &decode], false, way.name, || prefill.stats().prefill.received > 0).await;
+        leave_when(&bed, &[&prefill, &decode], false, way.name, || {
+            prefill.stats().prefill.received > 0
+        })
+        .await;
     }
 }
 
@@ -67,8 +90,16 @@ async fn leaving_while_prefill_works() {
 async fn leaving_before_decode_has_begun() {
     for way in WAYS {
         let (bed, prefill, decode) = pair(way).await;
-        decode.faults().add(Rule::new(Fault::Delay { by: Duration::from_secs(60) }).phase(Phase::Decode));
-        leave_when(&bed, &[&prefill, &decode], false, way.name, || decode.stats().decode.received > 0).await;
+        decode.faults().add(
+            Rule::new(Fault::Delay {
+                by: Duration::from_secs(60),
+            })
+            .phase(Phase::Decode),
+        );
+        leave_when(&bed, &[&prefill, &decode], false, way.name, || {
+            decode.stats().decode.received > 0
+        })
+        .await;
     }
 }
 
@@ -76,8 +107,13 @@ async fn leaving_before_decode_has_begun() {
 async fn leaving_in_the_midst_of_a_stream() {
     for way in WAYS {
         let (bed, prefill, decode) = pair(way).await;
-        decode.faults().add(Rule::new(Fault::HangAfterEvents { events: 2 }).phase(Phase::Decode));
-        leave_when(&bed, &[&prefill, &decode], true, way.name, || decode.faults().hits() > 0).await;
+        decode
+            .faults()
+            .add(Rule::new(Fault::HangAfterEvents { events: 2 }).phase(Phase::Decode));
+        leave_when(&bed, &[&prefill, &decode], true, way.name, || {
+            decode.faults().hits() > 0
+        })
+        .await;
     }
 }
 
@@ -86,13 +122,21 @@ async fn leaving_a_plain_engine() {
     for (stream, fault) in [
         (false, Fault::Hang),
         (true, Fault::HangAfterEvents { events: 2 }),
-        (true, Fault::DelayEvents { by: Duration::from_secs(60) }),
+        (
+            true,
+            Fault::DelayEvents {
+                by: Duration::from_secs(60),
+            },
+        ),
     ] {
         let (bed, engine) = (Bed::start().await, plain().await);
         bed.apply(&[route(), plain_server(&[&engine])]).await;
         engine.faults().add(Rule::new(fault.clone()));
         let what = format!("{fault:?}");
-        leave_when(&bed, &[&engine], stream, &what, || engine.stats().plain.received > 0).await;
+        leave_when(&bed, &[&engine], stream, &what, || {
+            engine.stats().plain.received > 0
+        })
+        .await;
     }
 }
 
@@ -103,9 +147,15 @@ async fn leaving_during_the_pause_before_a_retry() {
     let mut server = plain_server(&[&engine]);
     server["spec"]["trafficPolicy"] = policy;
     bed.apply(&[route(), server]).await;
-    engine.faults().add(Rule::new(Fault::Status { status: 503, body: String::new(), headers: Vec::new() }));
+    engine.faults().add(Rule::new(Fault::Status {
+        status: 503,
+        body: String::new(),
+        headers: Vec::new(),
+    }));
     let mut client = Client::connect(bed.address()).await;
-    client.post(CHAT, &[], chat("x", false).to_string().as_bytes()).await;
+    client
+        .post(CHAT, &[], chat("x", false).to_string().as_bytes())
+        .await;
     eventually("an attempt", || engine.faults().hits() > 0).await;
     drop(client);
     eventually("the end", || bed.proxy.in_flight() == 0).await;

@@ -8,7 +8,8 @@ use crate::client;
 
 async fn pair(bed: &Bed, way: &Way) -> (Handle, Handle) {
     let (prefill, decode) = (way.prefill(|_| {}).await, way.decode(|_| {}).await);
-    bed.apply(&[route(), way.server(&[(&prefill, "g"), (&decode, "g")], json!({}))]).await;
+    bed.apply(&[route(), way.server(&[(&prefill, "g"), (&decode, "g")], json!({}))])
+        .await;
     (prefill, decode)
 }
 
@@ -18,16 +19,28 @@ fn requests() -> Vec<(&'static str, Value)> {
     let completion = json!({"model": "m", "prompt": "The quick brown fox jumps over the lazy dog", "max_tokens": 12, "temperature": 0});
     let with = |base: &Value, more: Value| {
         let mut all = base.clone();
-        more.as_object().expect("an object").iter().for_each(|(name, value)| all[name] = value.clone());
+        more.as_object()
+            .expect("an object")
+            .iter()
+            .for_each(|(name, value)| all[name] = value.clone());
         all
     };
     vec![
         (CHAT, chat.clone()),
         (CHAT, with(&chat, json!({"stream": true}))),
-        (CHAT, with(&chat, json!({"stream": true, "stream_options": {"include_usage": true}}))),
+        (
+            CHAT,
+            with(
+                &chat,
+                json!({"stream": true, "stream_options": {"include_usage": true}}),
+            ),
+        ),
         (CHAT, with(&chat, json!({"max_completion_tokens": 5}))),
         (COMPLETIONS, completion.clone()),
-        (COMPLETIONS, with(&completion, json!({"stream": true, "min_tokens": 3}))),
+        (
+            COMPLETIONS,
+            with(&completion, json!({"stream": true, "min_tokens": 3})),
+        ),
         (COMPLETIONS, with(&completion, json!({"max_tokens": 1}))),
     ]
 }
@@ -43,14 +56,36 @@ async fn a_pair_answers_what_one_engine_answers() {
             let mut direct = body.clone();
             direct["model"] = "sim".into();
             let expected = client::post(single.addr(), path, &direct).await;
-            assert_eq!((answer.status, answer.complete), (200, true), "{}: {body}: {}", way.name, answer.text());
+            assert_eq!(
+                (answer.status, answer.complete),
+                (200, true),
+                "{}: {body}: {}",
+                way.name,
+                answer.text()
+            );
             assert_eq!(answer.generated(), expected.generated(), "{}: {body}", way.name);
-            assert_eq!(answer.events().len(), expected.events().len(), "{}: {body}: {}", way.name, answer.text());
+            assert_eq!(
+                answer.events().len(),
+                expected.events().len(),
+                "{}: {body}: {}",
+                way.name,
+                answer.text()
+            );
         }
         let (p, d) = (prefill.stats(), decode.stats());
         let count = requests().len() as u64;
-        assert_eq!((p.prefill.finished, d.decode.finished), (count, count), "{}: {p:?} {d:?}", way.name);
-        assert_eq!((d.decode_recomputed, d.refused.total(), p.kv.leaked), (0, 0, 0), "{}: {d:?}", way.name);
+        assert_eq!(
+            (p.prefill.finished, d.decode.finished),
+            (count, count),
+            "{}: {p:?} {d:?}",
+            way.name
+        );
+        assert_eq!(
+            (d.decode_recomputed, d.refused.total(), p.kv.leaked),
+            (0, 0, 0),
+            "{}: {d:?}",
+            way.name
+        );
         if way.sim == kthena_sim::Connector::Lmcache {
             // The store is looked into by whole blocks of the prompt.
             assert!(d.cached_tokens > 0, "{}: {d:?}", way.name);

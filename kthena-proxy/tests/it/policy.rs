@@ -8,7 +8,11 @@ use serde_json::json;
 use crate::bed::{Bed, CHAT, COMPLETIONS, WAYS, plain, plain_server, route};
 
 fn busy() -> Rule {
-    Rule::new(Fault::Status { status: 503, body: "{}".into(), headers: Vec::new() })
+    Rule::new(Fault::Status {
+        status: 503,
+        body: "{}".into(),
+        headers: Vec::new(),
+    })
 }
 
 async fn bed(policy: serde_json::Value, engines: usize) -> (Bed, Vec<kthena_sim::Handle>) {
@@ -30,7 +34,11 @@ fn asked(engines: &[kthena_sim::Handle]) -> Vec<usize> {
 #[tokio::test(flavor = "multi_thread")]
 async fn attempts_are_further_tries() {
     for (attempts, expected) in [(0, 1), (1, 2), (3, 4)] {
-        let (bed, engines) = bed(json!({"retry": {"attempts": attempts, "retryInterval": "1ms"}}), 1).await;
+        let (bed, engines) = bed(
+            json!({"retry": {"attempts": attempts, "retryInterval": "1ms"}}),
+            1,
+        )
+        .await;
         engines[0].faults().add(busy());
         assert_eq!(bed.chat("x", false).await.status, 503);
         assert_eq!(asked(&engines), [expected], "attempts: {attempts}");
@@ -44,19 +52,46 @@ async fn without_a_policy_up_to_four_others_are_asked_once_each() {
         engines.iter().for_each(|engine| _ = engine.faults().add(busy()));
         assert_eq!(bed.chat("x", false).await.status, 503);
         let asked = asked(&engines);
-        assert!(asked.iter().all(|n| *n <= 1) && asked.iter().sum::<usize>() == expected, "{asked:?}");
+        assert!(
+            asked.iter().all(|n| *n <= 1) && asked.iter().sum::<usize>() == expected,
+            "{asked:?}"
+        );
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_statuses_that_another_engine_may_not_have_are_retried() {
-    for (status, tries) in [(400, 1), (401, 1), (404, 1), (422, 1), (429, 3), (500, 3), (501, 1), (502, 3), (503, 3), (504, 3)] {
+    for (status, tries) in [
+        (400, 1),
+        (401, 1),
+        (404, 1),
+        (422, 1),
+        (429, 3),
+        (500, 3),
+        (501, 1),
+        (502, 3),
+        (503, 3),
+        (504, 3),
+    ] {
         let (bed, engines) = bed(json!({"retry": {"attempts": 2, "retryInterval": "1ms"}}), 2).await;
-        let fault = Fault::Status { status, body: r#"{"error":{"message":"engine"}}"#.into(), headers: vec![("retry-after".into(), "7".into())] };
-        engines.iter().for_each(|engine| _ = engine.faults().add(Rule::new(fault.clone())));
+        let fault = Fault::Status {
+            status,
+            body: r#"{"error":{"message":"engine"}}"#.into(),
+            headers: vec![("retry-after".into(), "7".into())],
+        };
+        engines
+            .iter()
+            .for_each(|engine| _ = engine.faults().add(Rule::new(fault.clone())));
         let answer = bed.chat("x", false).await;
-        assert_eq!((answer.status, answer.json()["error"]["message"].as_str()), (status, Some("engine")));
-        assert_eq!(answer.header("retry-after"), Some("7"), "the engine's own head comes along");
+        assert_eq!(
+            (answer.status, answer.json()["error"]["message"].as_str()),
+            (status, Some("engine"))
+        );
+        assert_eq!(
+            answer.header("retry-after"),
+            Some("7"),
+            "the engine's own head comes along"
+        );
         assert_eq!(asked(&engines).iter().sum::<usize>(), tries, "{status}");
     }
 }
@@ -66,9 +101,16 @@ async fn the_interval_is_waited_before_each_retry() {
     let (bed, engines) = bed(json!({"retry": {"attempts": 2, "retryInterval": "150ms"}}), 1).await;
     engines[0].faults().add(busy());
     bed.chat("x", false).await;
-    let times: Vec<_> = engines[0].requests(CHAT).iter().map(|request| request.received).collect();
+    let times: Vec<_> = engines[0]
+        .requests(CHAT)
+        .iter()
+        .map(|request| request.received)
+        .collect();
     for two in times.windows(2) {
-        assert!(two[1].duration_since(two[0]) >= Duration::from_millis(150), "{times:?}");
+        assert!(
+            two[1].duration_since(two[0]) >= Duration::from_millis(150),
+            "{times:?}"
+        );
     }
     assert_eq!(times.len(), 3);
 }
@@ -84,19 +126,38 @@ async fn retries_stay_within_the_budget() {
     // A hundred are saved up at first; then a fifth of the requests and ten a second.
     let most = 200 + 100 + 40 + (begun.elapsed().as_secs_f64() * 10.0).ceil() as usize + 1;
     let total = asked(&engines)[0];
-    assert!((300..=most).contains(&total), "{total} requests reached the engine, {most} are allowed");
+    assert!(
+        (300..=most).contains(&total),
+        "{total} requests reached the engine, {most} are allowed"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_timeout_ends_at_the_head_and_is_504_at_last() {
-    let (bed, engines) = bed(json!({"timeout": "200ms", "retry": {"attempts": 1, "retryInterval": "1ms"}}), 2).await;
-    engines.iter().for_each(|engine| _ = engine.faults().add(Rule::new(Fault::Hang).times(1)));
+    let (bed, engines) = bed(
+        json!({"timeout": "200ms", "retry": {"attempts": 1, "retryInterval": "1ms"}}),
+        2,
+    )
+    .await;
+    engines
+        .iter()
+        .for_each(|engine| _ = engine.faults().add(Rule::new(Fault::Hang).times(1)));
     let begun = tokio::time::Instant::now();
     let answer = bed.chat("x", true).await;
-    assert_eq!((answer.status, answer.error_code().as_str()), (504, "upstream_timeout"));
-    assert!(begun.elapsed() >= Duration::from_millis(400), "each attempt has its own time");
+    assert_eq!(
+        (answer.status, answer.error_code().as_str()),
+        (504, "upstream_timeout")
+    );
+    assert!(
+        begun.elapsed() >= Duration::from_millis(400),
+        "each attempt has its own time"
+    );
     // A stream whose head came in time may take as long as it likes.
-    engines.iter().for_each(|engine| _ = engine.faults().add(Rule::new(Fault::DelayEvents { by: Duration::from_millis(50) })));
+    engines.iter().for_each(|engine| {
+        _ = engine.faults().add(Rule::new(Fault::DelayEvents {
+            by: Duration::from_millis(50),
+        }));
+    });
     let answer = bed.chat("x", true).await;
     assert!(answer.complete && answer.status == 200);
 }
@@ -105,11 +166,16 @@ async fn the_timeout_ends_at_the_head_and_is_504_at_last() {
 async fn an_answer_in_one_piece_may_take_longer_than_the_timeout_where_it_is_split() {
     // The published guides set ten seconds in front of models that take longer to answer.
     for way in WAYS.iter().filter(|way| ["auto", "nixl"].contains(&way.name)) {
-        let (prefill, decode) = (way.prefill(|_| {}).await, way.decode(|config| config.decode_tokens_per_second = 1.0).await);
+        let (prefill, decode) = (
+            way.prefill(|_| {}).await,
+            way.decode(|config| config.decode_tokens_per_second = 1.0).await,
+        );
         let bed = Bed::start().await;
         let policy = json!({"trafficPolicy": {"timeout": "10s"}});
-        bed.apply(&[route(), way.server(&[(&prefill, "g"), (&decode, "g")], policy)]).await;
-        let body = json!({"model": "m", "prompt": "slow", "max_tokens": 16, "ignore_eos": true, "temperature": 0});
+        bed.apply(&[route(), way.server(&[(&prefill, "g"), (&decode, "g")], policy)])
+            .await;
+        let body =
+            json!({"model": "m", "prompt": "slow", "max_tokens": 16, "ignore_eos": true, "temperature": 0});
         let begun = tokio::time::Instant::now();
         // The client of these tests waits for twenty seconds at most.
         let answer = bed.post(COMPLETIONS, &body).await;
@@ -124,11 +190,31 @@ async fn each_leg_has_its_own_time() {
     let (prefill, decode) = (way.prefill(|_| {}).await, way.decode(|_| {}).await);
     let bed = Bed::start().await;
     let policy = json!({"trafficPolicy": {"timeout": "400ms", "retry": {"attempts": 0}}});
-    bed.apply(&[route(), way.server(&[(&prefill, "g"), (&decode, "g")], policy)]).await;
-    prefill.faults().add(Rule::new(Fault::Delay { by: Duration::from_millis(250) }).phase(Phase::Prefill));
-    decode.faults().add(Rule::new(Fault::Delay { by: Duration::from_millis(250) }).phase(Phase::Decode));
-    assert_eq!(bed.chat("x", true).await.status, 200, "250 ms and 250 ms are each below 400 ms");
+    bed.apply(&[route(), way.server(&[(&prefill, "g"), (&decode, "g")], policy)])
+        .await;
+    prefill.faults().add(
+        Rule::new(Fault::Delay {
+            by: Duration::from_millis(250),
+        })
+        .phase(Phase::Prefill),
+    );
+    decode.faults().add(
+        Rule::new(Fault::Delay {
+            by: Duration::from_millis(250),
+        })
+        .phase(Phase::Decode),
+    );
+    assert_eq!(
+        bed.chat("x", true).await.status,
+        200,
+        "250 ms and 250 ms are each below 400 ms"
+    );
     decode.faults().clear();
-    decode.faults().add(Rule::new(Fault::Delay { by: Duration::from_secs(3) }).phase(Phase::Decode));
+    decode.faults().add(
+        Rule::new(Fault::Delay {
+            by: Duration::from_secs(3),
+        })
+        .phase(Phase::Decode),
+    );
     assert_eq!(bed.chat("x", true).await.status, 504);
 }

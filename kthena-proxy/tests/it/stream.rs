@@ -37,20 +37,31 @@ async fn a_stream_is_what_the_engine_sends_a_client_of_its_own() {
         for path in [CHAT, COMPLETIONS] {
             let mut body = chat("count to ten", true);
             body["prompt"] = "count to ten".into();
-            body.as_object_mut().expect("an object").remove(if path == CHAT { "prompt" } else { "messages" });
+            body.as_object_mut()
+                .expect("an object")
+                .remove(if path == CHAT { "prompt" } else { "messages" });
             if !options.is_null() {
                 body["stream_options"] = options.clone();
             }
             let answer = bed.post(path, &body).await;
             body["model"] = "sim".into();
             let expected = client::post(engine.addr(), path, &body).await;
-            assert_eq!(without_ids(&answer.events()), without_ids(&expected.events()), "{path} {options}");
+            assert_eq!(
+                without_ids(&answer.events()),
+                without_ids(&expected.events()),
+                "{path} {options}"
+            );
             assert!(answer.complete);
         }
     }
     let asked = engine.requests(CHAT);
-    let options = |n: usize| serde_json::from_slice::<Value>(&asked[n].body).expect("JSON")["stream_options"].clone();
-    assert_eq!(options(0), json!({"include_usage": true}), "usage is asked for on the client's behalf");
+    let options =
+        |n: usize| serde_json::from_slice::<Value>(&asked[n].body).expect("JSON")["stream_options"].clone();
+    assert_eq!(
+        options(0),
+        json!({"include_usage": true}),
+        "usage is asked for on the client's behalf"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -71,7 +82,14 @@ async fn however_an_engine_cuts_its_bytes_the_stream_is_the_same() {
     let (bed, engine) = (Bed::start().await, plain().await);
     bed.apply(&[route(), plain_server(&[&engine])]).await;
     let expected = without_ids(&bed.chat("count to ten", true).await.events());
-    for fault in [Fault::Split, Fault::Coalesce, Fault::Drip { bytes: 7, every: Duration::from_micros(100) }] {
+    for fault in [
+        Fault::Split,
+        Fault::Coalesce,
+        Fault::Drip {
+            bytes: 7,
+            every: Duration::from_micros(100),
+        },
+    ] {
         engine.faults().add(Rule::new(fault.clone()).times(1));
         let answer = bed.chat("count to ten", true).await;
         assert_eq!(without_ids(&answer.events()), expected, "{fault:?}");
@@ -84,9 +102,13 @@ async fn an_event_arrives_before_the_next_one_exists() {
     let (bed, engine) = (Bed::start().await, plain().await);
     bed.apply(&[route(), plain_server(&[&engine])]).await;
     // Three events come, then nothing ever: all three must be here although the stream does not go on.
-    engine.faults().add(Rule::new(Fault::HangAfterEvents { events: 3 }).times(1));
+    engine
+        .faults()
+        .add(Rule::new(Fault::HangAfterEvents { events: 3 }).times(1));
     let mut client = Client::connect(bed.address()).await;
-    client.post(CHAT, &[], chat("count", true).to_string().as_bytes()).await;
+    client
+        .post(CHAT, &[], chat("count", true).to_string().as_bytes())
+        .await;
     assert_eq!(client.head().await.expect("a head").status, 200);
     let mut seen = Vec::new();
     while seen.windows(2).filter(|two| *two == b"\n\n").count() < 3 {
@@ -104,7 +126,11 @@ async fn events_that_are_there_together_leave_in_one_write() {
     body["stream_options"] = json!({"include_usage": true});
     let answer = bed.post(CHAT, &body).await;
     let chunks = String::from_utf8_lossy(&answer.raw).matches("\r\ndata: ").count();
-    assert!(answer.events().len() > 60 && chunks <= 2, "{} events in {chunks} chunks", answer.events().len());
+    assert!(
+        answer.events().len() > 60 && chunks <= 2,
+        "{} events in {chunks} chunks",
+        answer.events().len()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -114,7 +140,16 @@ async fn a_broken_event_passes_as_it_is() {
     engine.faults().add(Rule::new(Fault::MalformedEvent { event: 2 }));
     let answer = bed.chat("count to ten", true).await;
     assert!(answer.complete && answer.events().last().is_some_and(|last| last == "[DONE]"));
-    assert_eq!(answer.events().iter().filter(|data| serde_json::from_str::<Value>(data).is_err()).count(), 2, "{:?}", answer.events());
+    assert_eq!(
+        answer
+            .events()
+            .iter()
+            .filter(|data| serde_json::from_str::<Value>(data).is_err())
+            .count(),
+        2,
+        "{:?}",
+        answer.events()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -128,8 +163,14 @@ async fn a_slow_client_slows_the_engine_and_loses_nothing() {
     client.post(CHAT, &[], body.to_string().as_bytes()).await;
     let head = client.head().await.expect("a head");
     // Nobody reads: buffers fill and the engine has to wait.
-    let busy = engine.wait_for(Duration::from_millis(300), |stats| stats.plain.finished > 0).await;
+    let busy = engine
+        .wait_for(Duration::from_millis(300), |stats| stats.plain.finished > 0)
+        .await;
     assert!(busy.is_err(), "the engine finished although nobody read");
     let answer = client.body(head).await;
-    assert!(answer.complete && answer.events().len() > 20_000, "{}", answer.events().len());
+    assert!(
+        answer.complete && answer.events().len() > 20_000,
+        "{}",
+        answer.events().len()
+    );
 }

@@ -26,8 +26,12 @@ impl ProxyHttp for PassThrough {
 }
 
 /// Serves until the process ends.
-pub fn serve(listen: SocketAddr, upstream: SocketAddr) -> Result<()> {
-    let conf = ServerConf { threads: 1, upstream_keepalive_pool_size: 10_000, ..ServerConf::default() };
+pub(crate) fn serve(listen: SocketAddr, upstream: SocketAddr) -> Result<()> {
+    let conf = ServerConf {
+        threads: 1,
+        upstream_keepalive_pool_size: 10_000,
+        ..ServerConf::default()
+    };
     let mut server = Server::new_with_opt_and_conf(Opt::default(), conf);
     server.bootstrap();
     let mut service = pingora_proxy::http_proxy_service(&server.configuration, PassThrough { upstream });

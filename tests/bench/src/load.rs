@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 /// One kind of request, sent again and again.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// Where the proxy listens.
     pub target: SocketAddr,
     /// The whole request, head and body.
@@ -30,7 +30,7 @@ pub struct Plan {
 
 /// What came of a run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// Answers read to their end while it counted.
     pub requests: u64,
     /// Answers with another status, an error in their midst, or none.
@@ -44,7 +44,7 @@ pub struct Outcome {
 }
 
 /// Builds a chat request of about `bytes` of prompt.
-pub fn chat(target: SocketAddr, bytes: usize, stream: bool) -> Arc<[u8]> {
+pub(crate) fn chat(target: SocketAddr, bytes: usize, stream: bool) -> Arc<[u8]> {
     let words = "lorem ipsum dolor sit amet consetetur sadipscing elitr sed diam nonumy eirmod tempor invidunt ut labore ";
     let mut prompt = words.repeat(bytes / words.len() + 1);
     prompt.truncate(bytes);
@@ -62,7 +62,7 @@ pub fn chat(target: SocketAddr, bytes: usize, stream: bool) -> Arc<[u8]> {
 }
 
 /// Runs the plan to its end.
-pub async fn run(plan: &Plan) -> Result<Outcome> {
+pub(crate) async fn run(plan: &Plan) -> Result<Outcome> {
     let counting = Arc::new(AtomicBool::new(false));
     let stop = Arc::new(AtomicBool::new(false));
     let failed = Arc::new(AtomicU64::new(0));
@@ -95,7 +95,11 @@ pub async fn run(plan: &Plan) -> Result<Outcome> {
         times.append(&mut task.await?);
     }
     times.sort_unstable();
-    let at = |q: f64| times.get((times.len() as f64 * q) as usize).map_or(0.0, |t| f64::from(*t) / 1000.0);
+    let at = |q: f64| {
+        times
+            .get((times.len() as f64 * q) as usize)
+            .map_or(0.0, |t| f64::from(*t) / 1000.0)
+    };
     Ok(Outcome {
         requests: times.len() as u64,
         failed: failed.load(Ordering::Relaxed),
@@ -105,7 +109,12 @@ pub async fn run(plan: &Plan) -> Result<Outcome> {
     })
 }
 
-async fn connection(plan: &Plan, counting: &AtomicBool, stop: &AtomicBool, times: &mut Vec<u32>) -> Result<()> {
+async fn connection(
+    plan: &Plan,
+    counting: &AtomicBool,
+    stop: &AtomicBool,
+    times: &mut Vec<u32>,
+) -> Result<()> {
     let mut socket = TcpStream::connect(plan.target).await.context("connect")?;
     socket.set_nodelay(true)?;
     let mut buffer = BytesMut::with_capacity(64 * 1024);
@@ -121,7 +130,7 @@ async fn connection(plan: &Plan, counting: &AtomicBool, stop: &AtomicBool, times
 }
 
 /// Reads one answer to its end.
-pub async fn answer(socket: &mut TcpStream, buffer: &mut BytesMut) -> Result<()> {
+pub(crate) async fn answer(socket: &mut TcpStream, buffer: &mut BytesMut) -> Result<()> {
     buffer.clear();
     let end = loop {
         if let Some(at) = memmem::find(buffer, b"\r\n\r\n") {
@@ -134,7 +143,11 @@ pub async fn answer(socket: &mut TcpStream, buffer: &mut BytesMut) -> Result<()>
     let head = buffer.split_to(end);
     if !head.starts_with(b"HTTP/1.1 200") {
         let _some = socket.read_buf(buffer).await;
-        bail!("{} {}", String::from_utf8_lossy(&head), String::from_utf8_lossy(buffer));
+        bail!(
+            "{} {}",
+            String::from_utf8_lossy(&head),
+            String::from_utf8_lossy(buffer)
+        );
     }
     let lower = head.to_ascii_lowercase();
     if let Some(at) = memmem::find(&lower, b"content-length:") {

@@ -59,7 +59,14 @@ fn main() -> Result<()> {
             runtime()?.block_on(mock::serve(listen, mock::Shape { events, hold }))
         }
         Command::Bare { listen, upstream } => bare::serve(listen, upstream),
-        Command::Load { target, bytes, stream, connections, seconds, pid } => runtime()?.block_on(async move {
+        Command::Load {
+            target,
+            bytes,
+            stream,
+            connections,
+            seconds,
+            pid,
+        } => runtime()?.block_on(async move {
             let plan = load::Plan {
                 target,
                 request: load::chat(target, bytes, stream),

@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// What a mock engine sends.
 #[derive(Debug, Clone)]
-pub struct Shape {
+pub(crate) struct Shape {
     /// Content events of a stream, besides the first, the usage and the `[DONE]` event.
     pub events: usize,
     /// Keep streams open after the first event, until the client leaves (memory per open stream).
@@ -85,8 +85,10 @@ impl Answers {
 }
 
 /// Serves until the process ends.
-pub async fn serve(listen: SocketAddr, shape: Shape) -> Result<()> {
-    let listener = TcpListener::bind(listen).await.with_context(|| format!("listen on {listen}"))?;
+pub(crate) async fn serve(listen: SocketAddr, shape: Shape) -> Result<()> {
+    let listener = TcpListener::bind(listen)
+        .await
+        .with_context(|| format!("listen on {listen}"))?;
     let answers: &'static Answers = Box::leak(Box::new(Answers::new(&shape)));
     let hold = shape.hold;
     loop {
@@ -119,7 +121,10 @@ async fn connection(mut socket: TcpStream, answers: &'static Answers, hold: bool
         }
         let request = &buffer[end..end + length];
         // The members that decide stand near the start or the end of what proxies send: two short windows.
-        let (first, last) = (&request[..length.min(2048)], &request[length.saturating_sub(4096)..]);
+        let (first, last) = (
+            &request[..length.min(2048)],
+            &request[length.saturating_sub(4096)..],
+        );
         let has = |what: &[u8]| memmem::find(first, what).is_some() || memmem::find(last, what).is_some();
         let prefill = has(b"\"do_remote_decode\":true") || has(b"\"do_remote_decode\": true");
         let stream = has(b"\"stream\":true") || has(b"\"stream\": true");

@@ -38,7 +38,13 @@ impl Files {
     /// Objects of a folder, read again when it changes and after each period.
     #[must_use]
     pub fn new(folder: PathBuf, period: Duration, metrics: Metrics, readiness: Arc<Readiness>) -> Self {
-        Self { folder, period, metrics, readiness, known: BTreeMap::new() }
+        Self {
+            folder,
+            period,
+            metrics,
+            readiness,
+            known: BTreeMap::new(),
+        }
     }
 
     /// Reads, sends, waits, again and again; ends when nobody listens any more.
@@ -48,7 +54,11 @@ impl Files {
             // One wake-up is enough for any number of changes.
             let _already_awake = wake.try_send(());
         })
-        .and_then(|mut watcher| watcher.watch(&self.folder, RecursiveMode::NonRecursive).map(|()| watcher));
+        .and_then(|mut watcher| {
+            watcher
+                .watch(&self.folder, RecursiveMode::NonRecursive)
+                .map(|()| watcher)
+        });
         if let Err(error) = &watcher {
             tracing::info!(%error, folder = %self.folder.display(), "changes are not notified; the folder is read periodically");
         }
@@ -103,7 +113,9 @@ impl Files {
     fn read_file(&mut self, path: PathBuf) -> bool {
         let text = match std::fs::read(&path) {
             Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return self.known.remove(&path).is_some(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return self.known.remove(&path).is_some();
+            }
             Err(error) => return self.refuse(path, None, error.to_string()),
         };
         if self.known.get(&path).is_some_and(|file| file.text == text) {
@@ -111,7 +123,14 @@ impl Files {
         }
         match manifest::parse(&text) {
             Ok(objects) => {
-                self.known.insert(path, File { text, objects, problem: None });
+                self.known.insert(
+                    path,
+                    File {
+                        text,
+                        objects,
+                        problem: None,
+                    },
+                );
                 true
             }
             Err(problem) => self.refuse(path, Some(text), problem),
@@ -173,8 +192,12 @@ fn list(folder: &Path) -> std::io::Result<BTreeSet<PathBuf>> {
     let mut found = BTreeSet::new();
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
-        let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
-        let known = path.extension().is_some_and(|ending| ["yaml", "yml", "json"].iter().any(|known| ending == *known));
+        let hidden = path
+            .file_name()
+            .is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+        let known = path
+            .extension()
+            .is_some_and(|ending| ["yaml", "yml", "json"].iter().any(|known| ending == *known));
         if !hidden && known && path.is_file() {
             found.insert(path);
         }

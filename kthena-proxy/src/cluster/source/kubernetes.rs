@@ -24,15 +24,42 @@ const WATCHES: usize = 5;
 
 /// Follows all kinds until nobody listens any more.
 pub async fn run(client: Client, metrics: Metrics, updates: mpsc::Sender<Update>) {
-    let source = Source { client, metrics, updates, first: Arc::new(Barrier::new(WATCHES + 1)) };
+    let source = Source {
+        client,
+        metrics,
+        updates,
+        first: Arc::new(Barrier::new(WATCHES + 1)),
+    };
     let mut watches = JoinSet::new();
-    let labelled = |label: &str| Selector { labels: Some(format!("{label}={}", labels::TRUE)) };
-    watches.spawn(source.clone().follow::<ModelServer, _>(Selector::default(), Some, Update::Server));
-    watches.spawn(source.clone().follow::<ModelRoute, _>(Selector::default(), Some, Update::Route));
-    watches.spawn(source.clone().follow::<ExternalModelProvider, _>(Selector::default(), Some, Update::Provider));
-    watches.spawn(source.clone().follow::<core::Pod, _>(Selector::default(), pod, Update::Pod));
+    let labelled = |label: &str| Selector {
+        labels: Some(format!("{label}={}", labels::TRUE)),
+    };
+    watches.spawn(
+        source
+            .clone()
+            .follow::<ModelServer, _>(Selector::default(), Some, Update::Server),
+    );
+    watches.spawn(
+        source
+            .clone()
+            .follow::<ModelRoute, _>(Selector::default(), Some, Update::Route),
+    );
+    watches.spawn(source.clone().follow::<ExternalModelProvider, _>(
+        Selector::default(),
+        Some,
+        Update::Provider,
+    ));
+    watches.spawn(
+        source
+            .clone()
+            .follow::<core::Pod, _>(Selector::default(), pod, Update::Pod),
+    );
     let secret = |secret: core::Secret| Some(manifest::from_secret(secret));
-    watches.spawn(source.clone().follow::<core::Secret, Secret>(labelled(labels::UPSTREAM_TLS), secret, Update::Secret));
+    watches.spawn(source.clone().follow::<core::Secret, Secret>(
+        labelled(labels::UPSTREAM_TLS),
+        secret,
+        Update::Secret,
+    ));
     source.first.wait().await;
     // Every watch has delivered its first list.
     if source.updates.send(Update::Synced).await.is_ok() {
@@ -69,7 +96,11 @@ impl Source {
                     keep(object).map_or(Event::Delete(key), Event::Apply)
                 }
                 Change::Delete(object) => Event::Delete(key_of(object.meta())),
-                Change::Undecodable { namespace, name, error } => {
+                Change::Undecodable {
+                    namespace,
+                    name,
+                    error,
+                } => {
                     tracing::warn!(%kind, %namespace, %name, %error, "the object cannot be decoded and is not used");
                     self.metrics.config_error("kubernetes");
                     Event::Delete((namespace, name))

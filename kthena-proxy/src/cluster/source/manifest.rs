@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1 as core;
-use kthena_api::{ExternalModelProvider, ModelRoute, ModelServer, labels};
-use serde::de::DeserializeOwned;
+use kthena_api::{ExternalModelProvider, ModelRoute, ModelServer, admission, labels};
 use serde_json::Value;
 
 use super::super::objects::{Key, Secret, key_of};
@@ -104,7 +103,9 @@ fn add(mut document: Value, objects: &mut Vec<Object>) -> Result<(), String> {
     let object = match (api_version.as_str(), kind.as_str()) {
         (version, "ModelRoute") if version == networking => Object::Route(Box::new(typed(document)?)),
         (version, "ModelServer") if version == networking => Object::Server(Box::new(typed(document)?)),
-        (version, "ExternalModelProvider") if version == networking => Object::Provider(Box::new(typed(document)?)),
+        (version, "ExternalModelProvider") if version == networking => {
+            Object::Provider(Box::new(typed(document)?))
+        }
         (version, kind) if version.starts_with(labels::NETWORKING_GROUP) => {
             return Err(format!("{version} {kind} is not a kind that this version knows"));
         }
@@ -121,10 +122,18 @@ fn add(mut document: Value, objects: &mut Vec<Object>) -> Result<(), String> {
 /// Defaults, validates and decodes an object of ours.
 fn typed<K>(mut document: Value) -> Result<K, String>
 where
-    K: DeserializeOwned,
+    K: admission::Object,
 {
     namespace(&mut document);
-    serde_json::from_value(document).map_err(|errors| errors.to_string())
+    let what = format!(
+        "{} {}",
+        K::KIND.name(),
+        document["metadata"]["name"].as_str().unwrap_or_default()
+    );
+    admission::admit(document, None).map_err(|errors| {
+        let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        format!("{what}: {}", errors.join("; "))
+    })
 }
 
 fn namespace(document: &mut Value) {
@@ -138,15 +147,30 @@ fn namespace(document: &mut Value) {
 
 fn secret(mut document: Value) -> Result<Secret, String> {
     namespace(&mut document);
-    let secret: core::Secret = serde_json::from_value(document).map_err(|error| format!("Secret: {error}"))?;
+    let secret: core::Secret =
+        serde_json::from_value(document).map_err(|error| format!("Secret: {error}"))?;
     Ok(from_secret(secret))
 }
 
 /// The parts of a Secret that the proxy keeps. `stringData` goes before `data`, as it does in the API server.
 #[must_use]
 pub fn from_secret(secret: core::Secret) -> Secret {
-    let mut data: BTreeMap<String, Vec<u8>> =
-        secret.data.unwrap_or_default().into_iter().map(|(name, value)| (name, value.0)).collect();
-    data.extend(secret.string_data.unwrap_or_default().into_iter().map(|(name, value)| (name, value.into_bytes())));
-    Secret { key: key_of(&secret.metadata), labels: secret.metadata.labels.unwrap_or_default(), data }
+    let mut data: BTreeMap<String, Vec<u8>> = secret
+        .data
+        .unwrap_or_default()
+        .into_iter()
+        .map(|(name, value)| (name, value.0))
+        .collect();
+    data.extend(
+        secret
+            .string_data
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(name, value)| (name, value.into_bytes())),
+    );
+    Secret {
+        key: key_of(&secret.metadata),
+        labels: secret.metadata.labels.unwrap_or_default(),
+        data,
+    }
 }

@@ -37,7 +37,11 @@ fn a_value_is_replaced_in_place_and_everything_else_stays() {
 #[test]
 fn a_new_member_comes_last() {
     check("{}", |e| _ = e.set(Key::N, "1"), "{\"n\":1}");
-    check("{ }", |e| _ = e.set(Key::N, "1").set(Key::Model, "\"m\""), "{ \"n\":1,\"model\":\"m\"}");
+    check(
+        "{ }",
+        |e| _ = e.set(Key::N, "1").set(Key::Model, "\"m\""),
+        "{ \"n\":1,\"model\":\"m\"}",
+    );
     check("{\"a\":1 } ", |e| _ = e.set(Key::N, "1"), "{\"a\":1 ,\"n\":1} ");
 }
 
@@ -46,38 +50,87 @@ fn a_removed_member_takes_one_comma_along() {
     check("{\"n\":1}", |e| _ = e.remove(Key::N), "{}");
     check("{\"n\":1,\"a\":2}", |e| _ = e.remove(Key::N), "{\"a\":2}");
     check("{\"a\":2,\"n\":1}", |e| _ = e.remove(Key::N), "{\"a\":2}");
-    check("{\"a\":2 , \"n\" : 1 , \"b\":[3]}", |e| _ = e.remove(Key::N), "{\"a\":2  , \"b\":[3]}");
-    check("{\"n\":1,\"stream\":true,\"a\":2}", |e| _ = e.remove(Key::N).remove(Key::Stream), "{\"a\":2}");
-    check("{\"n\":1,\"stream\":true}", |e| _ = e.remove(Key::N).remove(Key::Stream), "{}");
-    check("{\"n\":1,\"a\":2,\"stream\":true}", |e| _ = e.remove(Key::N).remove(Key::Stream), "{\"a\":2}");
+    check(
+        "{\"a\":2 , \"n\" : 1 , \"b\":[3]}",
+        |e| _ = e.remove(Key::N),
+        "{\"a\":2  , \"b\":[3]}",
+    );
+    check(
+        "{\"n\":1,\"stream\":true,\"a\":2}",
+        |e| _ = e.remove(Key::N).remove(Key::Stream),
+        "{\"a\":2}",
+    );
+    check(
+        "{\"n\":1,\"stream\":true}",
+        |e| _ = e.remove(Key::N).remove(Key::Stream),
+        "{}",
+    );
+    check(
+        "{\"n\":1,\"a\":2,\"stream\":true}",
+        |e| _ = e.remove(Key::N).remove(Key::Stream),
+        "{\"a\":2}",
+    );
     check("{\"n\":1,\"n\":2,\"n\":3}", |e| _ = e.remove(Key::N), "{}");
-    check("{\"n\":1,\"a\":\"{,}\"}", |e| _ = e.remove(Key::N), "{\"a\":\"{,}\"}");
+    check(
+        "{\"n\":1,\"a\":\"{,}\"}",
+        |e| _ = e.remove(Key::N),
+        "{\"a\":\"{,}\"}",
+    );
 }
 
 #[test]
 fn every_occurrence_is_replaced() {
-    check("{\"model\":\"a\",\"mod\\u0065l\":\"b\"}", |e| _ = e.set(Key::Model, "\"c\""), "{\"model\":\"c\",\"mod\\u0065l\":\"c\"}");
+    check(
+        "{\"model\":\"a\",\"mod\\u0065l\":\"b\"}",
+        |e| _ = e.set(Key::Model, "\"c\""),
+        "{\"model\":\"c\",\"mod\\u0065l\":\"c\"}",
+    );
 }
 
 #[test]
 fn setting_and_removing_meet_in_one_body() {
     check(
         "{\"stream\":true,\"model\":\"a\",\"min_tokens\":3}",
-        |e| _ = e.remove(Key::Stream).set(Key::Model, "\"b\"").remove(Key::MinTokens).set(Key::MaxTokens, "1"),
+        |e| {
+            _ = e
+                .remove(Key::Stream)
+                .set(Key::Model, "\"b\"")
+                .remove(Key::MinTokens)
+                .set(Key::MaxTokens, "1");
+        },
         "{\"model\":\"b\",\"max_tokens\":1}",
     );
-    check("{\"stream\":true}", |e| _ = e.remove(Key::Stream).set(Key::N, "1"), "{\"n\":1}");
+    check(
+        "{\"stream\":true}",
+        |e| _ = e.remove(Key::Stream).set(Key::N, "1"),
+        "{\"n\":1}",
+    );
 }
 
 #[test]
 fn a_long_body_is_not_copied() {
     let long = "x".repeat(100_000);
-    let body = Bytes::from(format!("{{\"model\":\"a\",\"prompt\":\"{long}\",\"stream\":true}}"));
+    let body = Bytes::from(format!(
+        "{{\"model\":\"a\",\"prompt\":\"{long}\",\"stream\":true}}"
+    ));
     let peek = Peek::read(&body).unwrap();
-    let out = Edits::new().set(Key::Model, "\"b\"").remove(Key::Stream).apply(&body, &peek);
+    let out = Edits::new()
+        .set(Key::Model, "\"b\"")
+        .remove(Key::Stream)
+        .apply(&body, &peek);
     let inside = |segment: &Bytes| body.as_ptr_range().contains(&segment.as_ptr());
-    assert_eq!(out.segments().iter().filter(|s| s.len() > 50_000).map(|s| inside(s)).collect::<Vec<_>>(), [true]);
-    assert_eq!(out.to_bytes(), format!("{{\"model\":\"b\",\"prompt\":\"{long}\"}}"));
+    assert_eq!(
+        out.segments()
+            .iter()
+            .filter(|s| s.len() > 50_000)
+            .map(inside)
+            .collect::<Vec<_>>(),
+        [true]
+    );
+    assert_eq!(
+        out.to_bytes(),
+        format!("{{\"model\":\"b\",\"prompt\":\"{long}\"}}")
+    );
 }
 
 fn json() -> impl Strategy<Value = Value> {

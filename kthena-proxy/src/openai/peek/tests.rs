@@ -2,12 +2,14 @@ use super::*;
 
 fn raw(body: &str, key: Key) -> Option<String> {
     let peek = Peek::read(body.as_bytes()).expect("a JSON object");
-    peek.raw(body.as_bytes(), key).map(|raw| String::from_utf8_lossy(raw).into_owned())
+    peek.raw(body.as_bytes(), key)
+        .map(|raw| String::from_utf8_lossy(raw).into_owned())
 }
 
 #[test]
 fn values_are_the_bytes_that_were_sent() {
-    let body = r#" { "model" : "m\u0031" , "max_tokens":1e2,"n" : 1.0 , "x":{"model":"inner"}, "stream":true } "#;
+    let body =
+        r#" { "model" : "m\u0031" , "max_tokens":1e2,"n" : 1.0 , "x":{"model":"inner"}, "stream":true } "#;
     assert_eq!(raw(body, Key::Model).as_deref(), Some(r#""m\u0031""#));
     assert_eq!(raw(body, Key::MaxTokens).as_deref(), Some("1e2"));
     assert_eq!(raw(body, Key::N).as_deref(), Some("1.0"));
@@ -17,12 +19,18 @@ fn values_are_the_bytes_that_were_sent() {
 
 #[test]
 fn the_last_of_a_repeated_member_counts() {
-    assert_eq!(raw(r#"{"model":"a","model":"b"}"#, Key::Model).as_deref(), Some(r#""b""#));
+    assert_eq!(
+        raw(r#"{"model":"a","model":"b"}"#, Key::Model).as_deref(),
+        Some(r#""b""#)
+    );
 }
 
 #[test]
 fn an_escaped_name_is_the_same_member() {
-    assert_eq!(raw(r#"{"mod\u0065l":"a"}"#, Key::Model).as_deref(), Some(r#""a""#));
+    assert_eq!(
+        raw(r#"{"mod\u0065l":"a"}"#, Key::Model).as_deref(),
+        Some(r#""a""#)
+    );
 }
 
 #[test]
@@ -35,7 +43,19 @@ fn spans_begin_at_the_name() {
 
 #[test]
 fn what_is_not_one_object_is_refused() {
-    for body in ["", "[]", "null", "7", "\"x\"", "{", "{\"model\":", "{}{}", "{} x", "{\"a\":01}", "{\"a\":NaN}"] {
+    for body in [
+        "",
+        "[]",
+        "null",
+        "7",
+        "\"x\"",
+        "{",
+        "{\"model\":",
+        "{}{}",
+        "{} x",
+        "{\"a\":01}",
+        "{\"a\":NaN}",
+    ] {
         assert!(Peek::read(body.as_bytes()).is_err(), "{body:?}");
     }
     assert!(matches!(Peek::read(b"{\"a\":\"\xff\"}"), Err(Error::Encoding(_))));
@@ -43,7 +63,10 @@ fn what_is_not_one_object_is_refused() {
 
 #[test]
 fn a_lone_surrogate_passes_as_it_is() {
-    assert_eq!(raw(r#"{"prompt":"\ud83d"}"#, Key::Prompt).as_deref(), Some(r#""\ud83d""#));
+    assert_eq!(
+        raw(r#"{"prompt":"\ud83d"}"#, Key::Prompt).as_deref(),
+        Some(r#""\ud83d""#)
+    );
 }
 
 #[test]

@@ -24,21 +24,34 @@ fn check(stream: &str, expected: &str) {
     }
 }
 
-const USAGE: &str = "data: {\"id\":\"x\",\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2}}\n\n";
+const USAGE: &str =
+    "data: {\"id\":\"x\",\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2}}\n\n";
 
 #[test]
 fn the_usage_event_goes_and_all_others_stay() {
-    let (a, b, done) = ("data: {\"choices\":[{\"text\":\"a\"}]}\n\n", ": ping\n\n", "data: [DONE]\n\n");
+    let (a, b, done) = (
+        "data: {\"choices\":[{\"text\":\"a\"}]}\n\n",
+        ": ping\n\n",
+        "data: [DONE]\n\n",
+    );
     check(&format!("{a}{b}{USAGE}{done}"), &format!("{a}{b}{done}"));
     check(&format!("{USAGE}{a}"), a);
     check(USAGE, "");
-    check("data: {\"usage\":{\"prompt_tokens\":3}}\n\ndata: [DONE]\n\n", "data: [DONE]\n\n");
+    check(
+        "data: {\"usage\":{\"prompt_tokens\":3}}\n\ndata: [DONE]\n\n",
+        "data: [DONE]\n\n",
+    );
 }
 
 #[test]
 fn other_line_ends_are_events_too() {
     let crlf = |s: &str| s.replace('\n', "\r\n");
-    let stream = format!("{}{}{}", crlf("data: a\n\n"), crlf(USAGE), crlf("data: [DONE]\n\n"));
+    let stream = format!(
+        "{}{}{}",
+        crlf("data: a\n\n"),
+        crlf(USAGE),
+        crlf("data: [DONE]\n\n")
+    );
     check(&stream, &crlf("data: a\n\ndata: [DONE]\n\n"));
 }
 
@@ -68,7 +81,10 @@ fn an_endless_event_does_not_wait_forever() {
     let first = hide.push(Bytes::from(long.clone()));
     assert_eq!(first.len(), long.len());
     assert_eq!(hide.push(Bytes::from_static(b"y")), "y");
-    assert_eq!(hide.push(Bytes::from(format!("z\n\n{USAGE}data: a\n\n"))), "z\n\ndata: a\n\n");
+    assert_eq!(
+        hide.push(Bytes::from(format!("z\n\n{USAGE}data: a\n\n"))),
+        "z\n\ndata: a\n\n"
+    );
 }
 
 proptest! {

@@ -50,7 +50,10 @@ fn text_has_the_published_layout() {
 fn an_early_error_says_only_what_is_known() {
     let entry = Entry {
         status_code: 429,
-        error: Some(Error { r#type: "input_rate_limit", message: "input token rate limit exceeded" }),
+        error: Some(Error {
+            r#type: "input_rate_limit",
+            message: "input token rate limit exceeded",
+        }),
         model_route: None,
         model_server: None,
         selected_pod: None,
@@ -75,26 +78,49 @@ fn an_early_error_says_only_what_is_known() {
 
 #[test]
 fn a_client_cannot_forge_lines() {
-    let entry = Entry { model_name: "x\n[2026] forged", ..entry() };
+    let entry = Entry {
+        model_name: "x\n[2026] forged",
+        ..entry()
+    };
     assert_eq!(line(&entry, Format::Text).lines().count(), 1);
     assert_eq!(line(&entry, Format::Json).lines().count(), 1);
 }
 
 #[test]
 fn json_keeps_the_order_of_its_members() {
-    let text = line(&Entry { prefill_pod: Some("p"), decode_alone: Some("batch"), ..entry() }, Format::Json);
+    let text = line(
+        &Entry {
+            prefill_pod: Some("p"),
+            decode_alone: Some("batch"),
+            ..entry()
+        },
+        Format::Json,
+    );
     let value: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(value["duration_total"], 1840);
     assert!(value.get("error").is_none());
-    let order = ["timestamp", "method", "path", "protocol", "status_code", "model_name", "model_route", "selected_pod", "input_tokens"];
-    let places: Vec<_> = order.iter().map(|name| text.find(&format!("\"{name}\":")).unwrap()).collect();
+    let order = [
+        "timestamp",
+        "method",
+        "path",
+        "protocol",
+        "status_code",
+        "model_name",
+        "model_route",
+        "selected_pod",
+        "input_tokens",
+    ];
+    let places: Vec<_> = order
+        .iter()
+        .map(|name| text.find(&format!("\"{name}\":")).unwrap())
+        .collect();
     assert!(places.is_sorted());
 }
 
 #[test]
 fn lines_reach_the_target_in_order() {
     #[derive(Clone, Default)]
-    struct Shared(Arc<parking_lot::Mutex<Vec<u8>>>);
+    struct Shared(Arc<Mutex<Vec<u8>>>);
     impl std::io::Write for Shared {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
             self.0.lock().extend_from_slice(bytes);
@@ -107,7 +133,10 @@ fn lines_reach_the_target_in_order() {
     let shared = Shared::default();
     let sink = Sink::start(Box::new(shared.clone()), Format::Json).unwrap();
     for n in 0..100 {
-        sink.log(&Entry { upstream_attempts: n + 1, ..entry() });
+        sink.log(&Entry {
+            upstream_attempts: n + 1,
+            ..entry()
+        });
     }
     let complete = || shared.0.lock().iter().filter(|byte| **byte == b'\n').count() == 100;
     while !complete() {
@@ -116,7 +145,11 @@ fn lines_reach_the_target_in_order() {
     let text = String::from_utf8(shared.0.lock().clone()).unwrap();
     let attempts: Vec<u64> = text
         .lines()
-        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["upstream_attempts"].as_u64().unwrap())
+        .map(|line| {
+            serde_json::from_str::<serde_json::Value>(line).unwrap()["upstream_attempts"]
+                .as_u64()
+                .unwrap()
+        })
         .collect();
     assert_eq!(attempts, (1..=100).collect::<Vec<_>>());
 }
