@@ -82,7 +82,7 @@ static DOCUMENT: LazyLock<Document> = LazyLock::new(|| {
         .expect("a file of this crate, read by its tests")
 });
 
-/// The version of Kubernetes that the embedded types are from, such as `v1.34.2`.
+/// The version of Kubernetes that the embedded types are from, such as `v1.34`.
 pub fn kubernetes_version() -> &'static str {
     &DOCUMENT.kubernetes
 }

@@ -27,6 +27,8 @@ mod string_enum;
 mod testing;
 pub mod url;
 pub mod validation;
+#[cfg(any(feature = "yaml", test))]
+pub mod yaml;
 
 pub use autoscaling_policy::{AutoscalingPolicy, AutoscalingPolicySpec, AutoscalingPolicyStatus};
 pub use external_model_provider::{

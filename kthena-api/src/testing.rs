@@ -10,7 +10,9 @@ use crate::{
 /// YAML as JSON.
 #[track_caller]
 pub(crate) fn yaml(text: &str) -> Value {
-    serde_saphyr::from_str(text).expect("the test's YAML is well-formed")
+    crate::yaml::read(text)
+        .expect("the test's YAML is well-formed")
+        .remove(0)
 }
 
 /// An object called `it` with this spec, or another `metadata` where the YAML has one beside `spec`.

@@ -6,15 +6,14 @@
 //!   API server alone.
 
 mod openapi;
+mod source;
 
-use std::{
-    fs,
-    io::Read as _,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, path::Path};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
+use kthena_tests::setting;
+
+use crate::step;
 
 const SCHEMAS: &str = "kthena-api/src/external/kubernetes.schemas.json";
 
@@ -26,9 +25,10 @@ pub(crate) struct Args {
     check: bool,
 
     /// Also take the embedded types of Kubernetes from this OpenAPI v3 document of the group `v1`: a file, a URL, or
-    /// `-` for standard input (`kubectl get --raw /openapi/v3/api/v1 | cargo xtask codegen --openapi -`).
+    /// `-` for standard input (`kubectl get --raw /openapi/v3/api/v1 | cargo xtask codegen --openapi -`). Without a
+    /// value, a control plane of the test bed is started and asked.
     #[arg(long, value_name = "FILE|URL|-")]
-    openapi: Option<String>,
+    openapi: Option<Option<String>>,
 
     /// Version of Kubernetes that the document belongs to, where it does not say so itself.
     #[arg(long, value_name = "VERSION", requires = "openapi")]
@@ -37,14 +37,14 @@ pub(crate) struct Args {
 
 /// Generates, or checks, everything that is generated.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let root = root()?;
     if let Some(source) = &args.openapi {
-        let document = serde_json::from_str(&read(source)?).with_context(|| format!("parsing {source}"))?;
+        let text = source::read(source.as_deref())?;
+        let document = serde_json::from_str(&text).context("parsing the OpenAPI document")?;
         let schemas = openapi::extract(&document, args.kubernetes.as_deref())?;
-        write(&root.join(SCHEMAS), &schemas, args.check)?;
+        write(&setting::checkout().join(SCHEMAS), &schemas, args.check)?;
     }
-    let mut command = Command::new(env!("CARGO"));
-    command.current_dir(&root).args([
+    // A process of its own, so that it is built with the schemas just written, and xtask without kube.
+    let mut command = step::cargo([
         "run",
         "--quiet",
         "--package",
@@ -53,44 +53,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         "crds",
         "--",
     ]);
-    command.arg(root.join("charts/kthena/charts"));
+    command.arg(setting::checkout().join("charts/kthena/charts"));
     if args.check {
         command.arg("--check");
     }
-    let status = command.status().context("starting cargo")?;
-    ensure!(status.success(), "generating the CRDs failed");
-    Ok(())
-}
-
-fn root() -> Result<PathBuf> {
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    Ok(manifest
-        .parent()
-        .context("xtask is a member of the workspace")?
-        .to_owned())
-}
-
-fn read(source: &str) -> Result<String> {
-    if source == "-" {
-        let mut text = String::new();
-        std::io::stdin()
-            .read_to_string(&mut text)
-            .context("reading standard input")?;
-        return Ok(text);
-    }
-    if !source.starts_with("http://") && !source.starts_with("https://") {
-        return fs::read_to_string(source).with_context(|| format!("reading {source}"));
-    }
-    let output = Command::new("curl")
-        .args(["--fail", "--silent", "--show-error", source])
-        .output();
-    let output = output.context("starting curl")?;
-    ensure!(
-        output.status.success(),
-        "fetching {source}: {}",
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
-    String::from_utf8(output.stdout).with_context(|| format!("decoding {source}"))
+    step::run(&mut command)
 }
 
 fn write(path: &Path, text: &str, check: bool) -> Result<()> {
@@ -99,7 +66,10 @@ fn write(path: &Path, text: &str, check: bool) -> Result<()> {
         return Ok(());
     }
     if check {
-        bail!("{} is out of date", path.display());
+        bail!(
+            "{} is out of date; run `cargo xtask codegen --openapi`",
+            path.display()
+        );
     }
     fs::write(path, text).with_context(|| format!("writing {}", path.display()))
 }

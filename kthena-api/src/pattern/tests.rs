@@ -70,6 +70,7 @@ fn groups_and_flags() {
     matches("^(?P<name>a)(?<other>b)(?:c)(?i)D(?)$", &["abcd"], &["Abcd"]);
     matches("^(?i:A)b$", &["ab"], &["aB"]);
     matches("^(?s-i:.)$", &["\n"], &[]);
+    matches("^a(?i)+b$", &["ab", "aaB"], &["b", "Ab"]);
 }
 
 #[test]

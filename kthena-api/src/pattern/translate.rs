@@ -18,6 +18,7 @@ pub(super) fn translate(pattern: &str) -> Result<String, InvalidPattern> {
         rest: pattern,
         out: String::with_capacity(pattern.len() + 16),
         last: Last::Nothing,
+        end: 0,
         names: HashSet::new(),
     };
     while !translator.rest.is_empty() {
@@ -30,6 +31,8 @@ struct Translator<'a> {
     rest: &'a str,
     out: String,
     last: Last,
+    /// Where in `out` the last item ends; settings such as `(?i)` may follow it.
+    end: usize,
     names: HashSet<&'a str>,
 }
 
@@ -90,6 +93,7 @@ impl<'a> Translator<'a> {
     fn item(&mut self, text: &str) -> Result<(), InvalidPattern> {
         self.out.push_str(text);
         self.last = Last::Item;
+        self.end = self.out.len();
         Ok(())
     }
 
@@ -99,10 +103,14 @@ impl<'a> Translator<'a> {
             Last::Repetition => return syntax(format!("invalid nested repetition operator: {operator}")),
             Last::Item => {}
         }
-        self.out.push_str(operator);
-        if self.eat("?") {
-            self.out.push('?');
-        }
+        // In `a(?i)*` the operator still means the `a`.
+        let operator = if self.eat("?") {
+            format!("{operator}?")
+        } else {
+            operator.to_owned()
+        };
+        self.out.insert_str(self.end, &operator);
+        self.end += operator.len();
         self.last = Last::Repetition;
         Ok(())
     }

@@ -41,13 +41,16 @@ pub(crate) fn yaml_files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// The documents of a YAML text.
+/// The documents of a YAML text, as `kthena_api::yaml` reads them; that is behind a feature.
 pub(crate) fn documents(text: &str) -> Vec<Value> {
-    let documents = serde_saphyr::from_multiple(text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+    let options = serde_saphyr::options! { legacy_octal_numbers: true };
+    let documents = serde_saphyr::from_multiple_with_options(text, options);
+    let mut documents: Vec<Value> = documents.unwrap_or_else(|error| panic!("{error}\n{text}"));
+    documents.retain(|document| !document.is_null());
     documents
-        .into_iter()
-        .filter(|document: &Value| !document.is_null())
-        .collect()
+        .iter_mut()
+        .for_each(kthena_api::schema::integral_numbers);
+    documents
 }
 
 /// The documents of a file.

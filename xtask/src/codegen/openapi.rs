@@ -18,15 +18,14 @@ pub(super) fn extract(document: &Value, version: Option<&str>) -> Result<String>
     let version = version
         .or(document["info"]["version"].as_str())
         .unwrap_or_default();
+    let version = version.strip_prefix('v').unwrap_or(version);
     ensure!(
-        version
-            .strip_prefix('v')
-            .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit())),
+        version.starts_with(|c: char| c.is_ascii_digit()),
         "the document does not tell its version of Kubernetes; give it by --kubernetes"
     );
     let mut schemas = collect(document)?;
     adjust(&mut schemas)?;
-    Ok(render(version, &schemas))
+    Ok(render(&format!("v{version}"), &schemas))
 }
 
 /// The types that ours embed and everything they refer to, by name.
