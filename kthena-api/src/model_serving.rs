@@ -1,17 +1,20 @@
 //! ModelServing: groups of pods that serve a model together.
 
+mod role;
+mod status;
+
 use std::collections::BTreeMap;
 
-use k8s_openapi::{api::core::v1::PodSpec, apimachinery::pkg::apis::meta::v1::Condition};
 use kube::CustomResource;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{
-    cel, condition, external::Embedded, int_or_string::IntOrString, labels::DEFAULT_SCHEDULER,
-    string_enum::string_enum,
+pub use self::{
+    role::{PodTemplate, PodTemplateMetadata, Role},
+    status::ModelServingStatus,
 };
+use crate::{cel, int_or_string::IntOrString, labels::DEFAULT_SCHEDULER, string_enum::string_enum};
 
 /// What a ModelServing asks for.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, CustomResource, JsonSchema)]
@@ -211,73 +214,6 @@ pub struct NetworkTopologyPolicy {
     pub highest_tier_name: Option<String>,
 }
 
-/// One role of a ServingGroup, such as prefill. An instance of it is one entry pod and any number of worker pods.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Role {
-    /// Name of the role: at most 12 lower case letters, digits and inner hyphens. It becomes part of the pods' names.
-    #[schemars(
-        length(max = 12),
-        regex(pattern = r"^[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?$")
-    )]
-    pub name: String,
-
-    /// Instances of the role in each ServingGroup; 1 if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("default" = 1))]
-    pub replicas: Option<i32>,
-
-    /// Worker pods of each instance; 0 if absent. With 1 and more, `workerTemplate` is required.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("default" = 0))]
-    pub worker_replicas: Option<i32>,
-
-    /// The entry pod of each instance, which requests are sent to.
-    pub entry_template: PodTemplate,
-
-    /// The worker pods of each instance.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub worker_template: Option<PodTemplate>,
-
-    /// With `RoleRollingUpdate`, how many instances of the role may be unavailable in each group during a rollout: a
-    /// number, or a percentage of the role's `replicas` rounded down. It must come to at least 1, which is the
-    /// default, and at most to `replicas`. Without effect otherwise.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("default" = 1))]
-    pub max_unavailable: Option<IntOrString>,
-
-    /// With `RoleRollingUpdate`, how many of the first instances in each group keep the old revision: a number, or a
-    /// percentage of the role's `replicas` rounded up. Not possible otherwise.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub partition: Option<IntOrString>,
-}
-
-/// What a pod is made from.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct PodTemplate {
-    /// Labels and annotations of the pod.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub metadata: Option<PodTemplateMetadata>,
-
-    /// The pod itself, as in `kubectl explain pod.spec` of Kubernetes 1.34.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub spec: Option<Embedded<PodSpec>>,
-}
-
-/// Labels and annotations of a pod.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct PodTemplateMetadata {
-    /// Labels; they win over those that the controller sets.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub labels: BTreeMap<String, String>,
-
-    /// Annotations.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub annotations: BTreeMap<String, String>,
-}
-
 string_enum! {
     /// Where plugins come from.
     pub enum PluginType {
@@ -330,48 +266,6 @@ string_enum! {
     }
 }
 
-/// What a ModelServing has come to.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ModelServingStatus {
-    /// The `metadata.generation` that the status speaks about.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub observed_generation: Option<i64>,
-
-    /// ServingGroups there are, including those that start or end.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub replicas: Option<i32>,
-
-    /// ServingGroups on the old revision, or all of them when no rollout is going on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub current_replicas: Option<i32>,
-
-    /// ServingGroups on the newest revision.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub updated_replicas: Option<i32>,
-
-    /// ServingGroups all of whose pods are ready.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub available_replicas: Option<i32>,
-
-    /// The revision that ServingGroups are moving away from; `updateRevision` when no rollout is going on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub current_revision: Option<String>,
-
-    /// The revision of the template as it is now.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub update_revision: Option<String>,
-
-    /// Selects one entry pod of each ServingGroup, for autoscalers that use the scale subresource.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub label_selector: Option<String>,
-
-    /// `Available`, `Progressing` and `UpdateInProgress`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(schema_with = "condition::atomic_list")]
-    pub conditions: Vec<Condition>,
-}
-
 /// Any JSON at all.
 pub(crate) fn any_json(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "x-kubernetes-preserve-unknown-fields": true })
@@ -409,38 +303,5 @@ impl ModelServingSpec {
             .and_then(|strategy| strategy.type_.as_ref())
             .filter(|it| !it.as_str().is_empty())
             .unwrap_or(&RolloutStrategyType::ServingGroupRollingUpdate)
-    }
-}
-
-// === impl Role ===
-
-impl Role {
-    /// Instances per ServingGroup with their default.
-    pub fn effective_replicas(&self) -> i32 {
-        self.replicas.unwrap_or(1)
-    }
-
-    /// Worker pods per instance with their default.
-    pub fn effective_worker_replicas(&self) -> i32 {
-        self.worker_replicas.unwrap_or(0)
-    }
-
-    /// How many instances may be unavailable, with its default.
-    pub fn effective_max_unavailable(&self) -> IntOrString {
-        self.max_unavailable.clone().unwrap_or(IntOrString::Int(1))
-    }
-}
-
-// === impl PodTemplate ===
-
-impl PodTemplate {
-    /// Images of the containers, without those of init containers; `None` for a container that has none.
-    pub fn images(&self) -> impl Iterator<Item = Option<&str>> {
-        let containers = self
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.as_object().get("containers"));
-        let containers = containers.and_then(Value::as_array).into_iter().flatten();
-        containers.map(|container| container.get("image").and_then(Value::as_str))
     }
 }
