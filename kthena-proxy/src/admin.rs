@@ -25,7 +25,7 @@ pub const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 /// Whether the proxy is ready for traffic, and what keeps it from being so.
 #[derive(Debug, Default)]
 pub struct Readiness {
-    synced: AtomicBool,
+    synced: watch::Sender<bool>,
     draining: AtomicBool,
     /// What is wrong with the configuration although the proxy serves: the last good state goes on.
     detail: RwLock<Vec<String>>,
@@ -34,7 +34,7 @@ pub struct Readiness {
 impl Readiness {
     /// Everything was seen once.
     pub fn set_synced(&self) {
-        self.synced.store(true, Ordering::Release);
+        self.synced.send_replace(true);
     }
 
     /// The proxy is about to end.
@@ -50,7 +50,18 @@ impl Readiness {
     /// Whether traffic should come.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.synced.load(Ordering::Acquire) && !self.draining.load(Ordering::Acquire)
+        self.is_synced() && !self.draining.load(Ordering::Acquire)
+    }
+
+    fn is_synced(&self) -> bool {
+        *self.synced.borrow()
+    }
+
+    /// Waits until everything was seen once.
+    pub async fn synced(&self) {
+        // The sender lives as long as `self`, so that there is an answer.
+        let mut synced = self.synced.subscribe();
+        let _seen = synced.wait_for(|synced| *synced).await;
     }
 
     /// Status and body of `/readyz`.
@@ -58,7 +69,7 @@ impl Readiness {
     pub fn answer(&self) -> (u16, Bytes) {
         let message = if self.draining.load(Ordering::Acquire) {
             "router is shutting down"
-        } else if self.synced.load(Ordering::Acquire) {
+        } else if self.is_synced() {
             "router is ready"
         } else {
             "router is not ready"

@@ -2,9 +2,11 @@
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use kthena_proxy::config::Cli;
+use kthena_proxy::config::{Args, Cli, Command};
 use kthena_proxy::server::{Config, Proxy};
 use tokio::signal::unix::{SignalKind, signal};
+
+mod quickstart;
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -19,23 +21,34 @@ fn main() -> Result<()> {
     }
     let cli = Cli::parse();
     kthena_proxy::telemetry::log::init(cli.args.verbosity);
-    let args = cli.args.finish(kthena_proxy::config::environment)?;
+    match &cli.command {
+        Some(Command::Quickstart(flags)) => run(0, quickstart::run(flags, terminated())),
+        None => {
+            let args = cli.args.finish(kthena_proxy::config::environment)?;
+            run(args.workers, serve(&args))
+        }
+    }
+}
+
+/// Runs to the end, on this many workers; 0 for one a core.
+fn run(workers: usize, main: impl Future<Output = Result<()>>) -> Result<()> {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     runtime.enable_all();
-    if args.workers > 0 {
-        runtime.worker_threads(args.workers);
+    if workers > 0 {
+        runtime.worker_threads(workers);
     }
     let runtime = runtime.build().context("cannot start the runtime")?;
-    runtime.block_on(async {
-        let config = Config::from_args(&args).await?;
-        let proxy = Proxy::start(config).await?;
-        tracing::info!(address = %proxy.address, metrics = %proxy.metrics_address, "listening");
-        terminated().await?;
-        proxy.drain().await;
-        anyhow::Ok(())
-    })?;
+    runtime.block_on(main)?;
     // What is still running is what the drain timeout cut.
     runtime.shutdown_background();
+    Ok(())
+}
+
+async fn serve(args: &Args) -> Result<()> {
+    let proxy = Proxy::start(Config::from_args(args).await?).await?;
+    tracing::info!(address = %proxy.address, metrics = %proxy.metrics_address, "listening");
+    terminated().await?;
+    proxy.drain().await;
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::bed::{Bed, CHAT, COMPLETIONS, chat, plain, plain_server, route};
+use crate::bed::{Bed, CHAT, COMPLETIONS, chat, plain, plain_server, route, server};
 use crate::client;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -90,7 +90,10 @@ async fn what_is_wrong_with_a_request_is_said_in_openai_terms() {
         );
         assert!(answer.json()["error"]["message"].is_string());
     }
-    bed.apply(&[plain_server(&[])]).await;
+    bed.apply(&[server(
+        json!({"workloadSelector": {"matchLabels": {"app": "none"}}}),
+    )])
+    .await;
     let answer = bed.chat("x", false).await;
     assert_eq!(
         (answer.status, answer.error_code().as_str()),

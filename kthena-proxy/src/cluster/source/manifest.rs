@@ -77,7 +77,7 @@ impl Object {
 /// deployment; anything else that is wrong refuses the file as a whole.
 pub fn parse(text: &[u8]) -> Result<Vec<Object>, String> {
     let text = std::str::from_utf8(text).map_err(|error| format!("not UTF-8: {error}"))?;
-    let documents: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|error| error.to_string())?;
+    let documents = kthena_api::yaml::read(text).map_err(|error| error.to_string())?;
     let mut objects = Vec::new();
     for (index, document) in documents.into_iter().enumerate() {
         add(document, &mut objects).map_err(|problem| format!("document {}: {problem}", index + 1))?;
