@@ -154,6 +154,11 @@ impl Tool {
         self.group
     }
 
+    /// The program if it has been built already.
+    pub fn installed(&self) -> Result<Option<PathBuf>> {
+        build::installed(self)
+    }
+
     /// The built program, and whether this call had to build it.
     pub fn ensure(&self) -> Result<Ensured> {
         build::ensure(self)

@@ -1,17 +1,26 @@
 //! The load generator: a closed loop of connections, and what it saw.
 
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
-use bytes::{Buf, BytesMut};
-use memchr::memmem;
-use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use anyhow::{Context, Result};
+use bytes::BytesMut;
+use serde::Serialize;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::task::LocalSet;
 use tokio::time::Instant;
+
+use crate::answer;
+use crate::machine::Group;
+use crate::request::Answer;
+use crate::stats::percentile;
+
+/// How long one answer may take.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// One kind of request, sent again and again.
 #[derive(Debug, Clone)]
@@ -20,156 +29,128 @@ pub(crate) struct Plan {
     pub target: SocketAddr,
     /// The whole request, head and body.
     pub request: Arc<[u8]>,
+    /// What its answer is.
+    pub answer: Answer,
     /// Connections, each with one request at a time.
     pub connections: usize,
-    /// How long, after the warm-up.
-    pub time: Duration,
     /// How long before anything counts.
     pub warmup: Duration,
+    /// How long after that.
+    pub time: Duration,
+    /// Whose CPU time is read meanwhile.
+    pub group: Option<Group>,
 }
 
 /// What came of a run.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize)]
 pub(crate) struct Outcome {
     /// Answers read to their end while it counted.
     pub requests: u64,
     /// Answers with another status, an error in their midst, or none.
     pub failed: u64,
-    /// Seconds it counted.
-    pub seconds: f64,
-    /// Median latency, in microseconds.
+    /// Why the first of them did.
+    pub reason: Option<String>,
+    pub requests_per_second: f64,
     pub p50_us: f64,
-    /// 99th percentile, in microseconds.
     pub p99_us: f64,
+    /// CPU time of the proxy's processes for each request, in microseconds.
+    pub cpu_us: f64,
 }
 
-/// Builds a chat request of about `bytes` of prompt.
-pub(crate) fn chat(target: SocketAddr, bytes: usize, stream: bool) -> Arc<[u8]> {
-    let words = "lorem ipsum dolor sit amet consetetur sadipscing elitr sed diam nonumy eirmod tempor invidunt ut labore ";
-    let mut prompt = words.repeat(bytes / words.len() + 1);
-    prompt.truncate(bytes);
-    let body = format!(
-        "{{\"model\":\"bench\",\"stream\":{stream},\"max_tokens\":64,\"temperature\":0.7,\"messages\":[{{\"role\":\"system\",\
-         \"content\":\"You are terse.\"}},{{\"role\":\"user\",\"content\":\"{prompt}\"}}]}}"
-    );
-    format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nHost: {target}\r\nUser-Agent: bench\r\nAccept: */*\r\n\
-         Content-Type: application/json\r\nAuthorization: Bearer sk-none\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    )
-    .into_bytes()
-    .into()
+#[derive(Default)]
+struct State {
+    counting: Cell<bool>,
+    stop: Cell<bool>,
+    times: RefCell<Vec<u32>>,
+    failed: Cell<u64>,
+    reason: RefCell<Option<String>>,
 }
 
-/// Runs the plan to its end.
+/// Runs the plan to its end, on the thread it is called from.
 pub(crate) async fn run(plan: &Plan) -> Result<Outcome> {
-    let counting = Arc::new(AtomicBool::new(false));
-    let stop = Arc::new(AtomicBool::new(false));
-    let failed = Arc::new(AtomicU64::new(0));
-    let mut tasks = Vec::with_capacity(plan.connections);
+    let state = Rc::new(State::default());
+    state.times.borrow_mut().reserve(1 << 16);
+    let tasks = LocalSet::new();
     for _ in 0..plan.connections {
-        let (plan, counting, stop, failed) = (plan.clone(), counting.clone(), stop.clone(), failed.clone());
-        tasks.push(tokio::spawn(async move {
-            let mut times = Vec::with_capacity(1 << 16);
-            while !stop.load(Ordering::Relaxed) {
-                if let Err(error) = connection(&plan, &counting, &stop, &mut times).await {
-                    if failed.fetch_add(1, Ordering::Relaxed) == 0 {
-                        log::warn!("first failure: {error:#}");
-                    }
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
-            }
-            times
-        }));
+        tasks.spawn_local(connections(plan.clone(), Rc::clone(&state)));
     }
-    tokio::time::sleep(plan.warmup).await;
-    failed.store(0, Ordering::Relaxed);
-    counting.store(true, Ordering::Relaxed);
-    let begun = Instant::now();
-    tokio::time::sleep(plan.time).await;
-    counting.store(false, Ordering::Relaxed);
-    let seconds = begun.elapsed().as_secs_f64();
-    stop.store(true, Ordering::Relaxed);
-    let mut times: Vec<u32> = Vec::new();
-    for task in tasks {
-        times.append(&mut task.await?);
-    }
+    let cpu = || plan.group.map_or(Ok(0), Group::cpu_ns);
+    let (seconds, used) = tasks
+        .run_until(async {
+            tokio::time::sleep(plan.warmup).await;
+            let (begun, before) = (Instant::now(), cpu()?);
+            state.counting.set(true);
+            tokio::time::sleep(plan.time).await;
+            state.counting.set(false);
+            let measured = (begun.elapsed().as_secs_f64(), cpu()?.saturating_sub(before));
+            state.stop.set(true);
+            anyhow::Ok(measured)
+        })
+        .await?;
+    tasks.await;
+    let mut times = state.times.take();
     times.sort_unstable();
-    let at = |q: f64| {
-        times
-            .get((times.len() as f64 * q) as usize)
-            .map_or(0.0, |t| f64::from(*t) / 1000.0)
-    };
+    let requests = times.len() as u64;
     Ok(Outcome {
-        requests: times.len() as u64,
-        failed: failed.load(Ordering::Relaxed),
-        seconds,
-        p50_us: at(0.5),
-        p99_us: at(0.99),
+        requests,
+        failed: state.failed.get(),
+        reason: state.reason.take(),
+        requests_per_second: requests as f64 / seconds,
+        p50_us: f64::from(percentile(&times, 0.5)) / 1000.0,
+        p99_us: f64::from(percentile(&times, 0.99)) / 1000.0,
+        cpu_us: if requests == 0 {
+            0.0
+        } else {
+            used as f64 / 1000.0 / requests as f64
+        },
     })
 }
 
-async fn connection(
-    plan: &Plan,
-    counting: &AtomicBool,
-    stop: &AtomicBool,
-    times: &mut Vec<u32>,
-) -> Result<()> {
-    let mut socket = TcpStream::connect(plan.target).await.context("connect")?;
-    socket.set_nodelay(true)?;
-    let mut buffer = BytesMut::with_capacity(64 * 1024);
-    while !stop.load(Ordering::Relaxed) {
+/// One connection after the other: a failure ends one.
+async fn connections(plan: Plan, state: Rc<State>) {
+    while !state.stop.get() {
+        if let Err(error) = connection(&plan, &state).await {
+            state.failed.set(state.failed.get() + 1);
+            state
+                .reason
+                .borrow_mut()
+                .get_or_insert_with(|| format!("{error:#}"));
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+async fn connection(plan: &Plan, state: &State) -> Result<()> {
+    let mut socket = connect(plan.target).await?;
+    let mut buffer = BytesMut::with_capacity(128 * 1024);
+    while !state.stop.get() {
         let begun = Instant::now();
-        socket.write_all(&plan.request).await.context("write")?;
-        answer(&mut socket, &mut buffer).await?;
-        if counting.load(Ordering::Relaxed) {
-            times.push(u32::try_from(begun.elapsed().as_nanos()).unwrap_or(u32::MAX));
+        let exchange = async {
+            socket
+                .write_all(&plan.request)
+                .await
+                .context("writing the request")?;
+            answer::read(&mut socket, &mut buffer, plan.answer).await
+        };
+        tokio::time::timeout(PATIENCE, exchange)
+            .await
+            .with_context(|| format!("no answer within {PATIENCE:?}"))??;
+        if state.counting.get() {
+            let nanoseconds = begun.elapsed().as_nanos();
+            state
+                .times
+                .borrow_mut()
+                .push(u32::try_from(nanoseconds).unwrap_or(u32::MAX));
         }
     }
     Ok(())
 }
 
-/// Reads one answer to its end.
-pub(crate) async fn answer(socket: &mut TcpStream, buffer: &mut BytesMut) -> Result<()> {
-    buffer.clear();
-    let end = loop {
-        if let Some(at) = memmem::find(buffer, b"\r\n\r\n") {
-            break at + 4;
-        }
-        if socket.read_buf(buffer).await? == 0 {
-            bail!("connection closed before the head");
-        }
-    };
-    let head = buffer.split_to(end);
-    if !head.starts_with(b"HTTP/1.1 200") {
-        let _some = socket.read_buf(buffer).await;
-        bail!(
-            "{} {}",
-            String::from_utf8_lossy(&head),
-            String::from_utf8_lossy(buffer)
-        );
-    }
-    let lower = head.to_ascii_lowercase();
-    if let Some(at) = memmem::find(&lower, b"content-length:") {
-        let value = lower[at + 15..].split(|b| *b == b'\r').next().unwrap_or_default();
-        let length: usize = std::str::from_utf8(value)?.trim().parse()?;
-        while buffer.len() < length {
-            if socket.read_buf(buffer).await? == 0 {
-                bail!("connection closed in the body");
-            }
-        }
-        buffer.advance(length);
-    } else {
-        // Chunked: the bodies of the bench never hold the end mark themselves.
-        while !buffer.ends_with(b"\r\n0\r\n\r\n") {
-            let keep = buffer.len().saturating_sub(16);
-            buffer.advance(keep);
-            buffer.reserve(64 * 1024);
-            if socket.read_buf(buffer).await? == 0 {
-                bail!("connection closed in the stream");
-            }
-        }
-        buffer.clear();
-    }
-    Ok(())
+/// A connection as HTTP clients open them.
+pub(crate) async fn connect(target: SocketAddr) -> Result<TcpStream> {
+    let socket = TcpStream::connect(target)
+        .await
+        .with_context(|| format!("connecting to {target}"))?;
+    socket.set_nodelay(true).context("setting TCP_NODELAY")?;
+    Ok(socket)
 }

@@ -1,14 +1,36 @@
 //! The bench: proxies side by side in one run, in front of one mock engine, under one load.
+//!
+//! `cargo xtask bench` builds it and starts a run. Every proxy has one core to itself; the load generator and the mock engines
+//! are elsewhere where there is a second core. Figures are taken in rounds in which the proxies take turns.
+//!
+//! ```text
+//! load ──→ bare pingora │ kthena-proxy │ kthena-proxy, PD │ peers … ──→ mock engines
+//!  └───────────────────────────── added latency is measured against ─────────┘
+//! ```
+//!
+//! Figures of one run can be compared with each other; those of different runs, or machines, only as ratios to bare pingora.
 
+mod answer;
 mod bare;
+mod bed;
 mod load;
+mod machine;
+mod measure;
 mod mock;
+mod report;
+mod request;
+mod run;
+mod stats;
+mod subject;
+mod target;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+
+use crate::request::{Answer, Chat};
 
 #[derive(Parser)]
 struct Args {
@@ -18,14 +40,15 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// The mock engine.
+    /// Measure all proxies side by side.
+    Run(run::Args),
+    /// The mock engines.
     Mock {
         #[arg(long)]
-        listen: SocketAddr,
+        listen: Vec<SocketAddr>,
+        /// Content events of a stream.
         #[arg(long, default_value_t = 64)]
         events: usize,
-        #[arg(long)]
-        hold: bool,
     },
     /// Bare pingora in front of one upstream.
     Bare {
@@ -34,67 +57,61 @@ enum Command {
         #[arg(long)]
         upstream: SocketAddr,
     },
-    /// Load on one proxy; prints a JSON line.
+    /// Load on one proxy, for profiling; prints JSON.
     Load {
         #[arg(long)]
         target: SocketAddr,
+        #[arg(long, default_value = "bench")]
+        model: String,
+        /// Bytes of the prompt.
         #[arg(long, default_value_t = 1024)]
-        bytes: usize,
+        prompt: usize,
         #[arg(long)]
         stream: bool,
         #[arg(long, default_value_t = 16)]
         connections: usize,
         #[arg(long, default_value_t = 3.0)]
         seconds: f64,
-        /// Measure the CPU time of this process meanwhile.
+        /// The process group whose CPU time is measured meanwhile.
         #[arg(long)]
-        pid: Option<u32>,
+        group: Option<u32>,
     },
 }
 
 fn main() -> Result<()> {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build();
     match Args::parse().command {
-        Command::Mock { listen, events, hold } => {
-            runtime()?.block_on(mock::serve(listen, mock::Shape { events, hold }))
-        }
+        Command::Run(args) => runtime()?.block_on(run::run(&args)),
+        Command::Mock { listen, events } => runtime()?.block_on(mock::serve(&listen, events)),
         Command::Bare { listen, upstream } => bare::serve(listen, upstream),
         Command::Load {
             target,
-            bytes,
+            model,
+            prompt,
             stream,
             connections,
             seconds,
-            pid,
-        } => runtime()?.block_on(async move {
+            group,
+        } => {
+            let answer = if stream { Answer::Stream } else { Answer::Json };
+            let chat = Chat {
+                model: &model,
+                prompt,
+                answer,
+                user: None,
+            };
             let plan = load::Plan {
                 target,
-                request: load::chat(target, bytes, stream),
+                request: chat.bytes(target),
+                answer,
                 connections,
-                time: Duration::from_secs_f64(seconds),
                 warmup: Duration::from_millis(500),
+                time: Duration::from_secs_f64(seconds),
+                group: group.map(machine::Group),
             };
-            let before = pid.map(cpu_ns).transpose()?;
-            let begun = tokio::time::Instant::now();
-            let outcome = load::run(&plan).await?;
-            let all = begun.elapsed().as_secs_f64();
+            let outcome = runtime()?.block_on(load::run(&plan))?;
             println!("{}", serde_json::to_string(&outcome)?);
-            if let (Some(pid), Some(before)) = (pid, before) {
-                let used = cpu_ns(pid)? - before;
-                let requests = outcome.requests as f64 * all / outcome.seconds;
-                println!("cpu_us_per_request {:.1}", used as f64 / 1000.0 / requests);
-            }
             Ok(())
-        }),
+        }
     }
-}
-
-/// CPU time of a process, all threads, in nanoseconds.
-fn cpu_ns(pid: u32) -> Result<u64> {
-    let mut sum = 0;
-    for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
-        let text = std::fs::read_to_string(task?.path().join("schedstat"))?;
-        sum += text.split_whitespace().next().unwrap_or("0").parse::<u64>()?;
-    }
-    Ok(sum)
 }

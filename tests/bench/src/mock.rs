@@ -1,107 +1,68 @@
 //! A mock engine: it answers from prepared bytes, so that a proxy in front of it is what is measured.
 //!
-//! The answer depends on the request alone: `"do_remote_decode":true` asks for a prefill answer (with the full NIXL object of
-//! vLLM), `"stream":true` for server-sent events in a burst, anything else for one JSON document.
+//! One process plays every engine of a run, plain, prefill and decode alike, on as many addresses as are wanted. The answer
+//! depends on the request alone: `"do_remote_decode":true` asks for a prefill answer (with the full NIXL object of vLLM),
+//! `"stream":true` for server-sent events in a burst, anything else for one JSON document. The member `user` makes a
+//! stream last ([`HOLD`], [`DRIP`]); every proxy passes it on.
+
+mod answers;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bytes::{Buf, BytesMut};
 use memchr::memmem;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 
-/// What a mock engine sends.
-#[derive(Debug, Clone)]
-pub(crate) struct Shape {
-    /// Content events of a stream, besides the first, the usage and the `[DONE]` event.
-    pub events: usize,
-    /// Keep streams open after the first event, until the client leaves (memory per open stream).
-    pub hold: bool,
-}
+use self::answers::Answers;
+use crate::request::{DRIP, HOLD};
 
-struct Answers {
-    stream: Vec<u8>,
-    stream_head: Vec<u8>,
-    json: Vec<u8>,
-    prefill: Vec<u8>,
-}
+/// The pause between the events of a stream that drips.
+const PAUSE: Duration = Duration::from_millis(100);
+/// The members that decide stand near the start or the end of what proxies send: two short windows.
+const WINDOW: usize = 4096;
 
-impl Answers {
-    fn new(shape: &Shape) -> Self {
-        let head = "HTTP/1.1 200 OK\r\ndate: Sat, 21 Nov 2026 02:23:28 GMT\r\nserver: uvicorn\r\n";
-        let chunk = |event: &str| format!("{:x}\r\n{event}\r\n", event.len());
-        let event = |delta: &str, finish: &str| {
-            format!(
-                "data: {{\"id\":\"chatcmpl-9ea31432926a57a4\",\"object\":\"chat.completion.chunk\",\"created\":1795227808,\
-                 \"model\":\"base\",\"choices\":[{{\"index\":0,\"delta\":{delta},\"logprobs\":null,\
-                 \"finish_reason\":{finish},\"token_ids\":null}}]}}\n\n"
-            )
-        };
-        let stream_head = format!(
-            "{head}content-type: text/event-stream; charset=utf-8\r\nvary: Origin\r\ntransfer-encoding: chunked\r\n\r\n{}",
-            chunk(&event("{\"role\":\"assistant\",\"content\":\"\"}", "null"))
-        );
-        let mut stream = stream_head.clone();
-        for n in 0..shape.events {
-            let finish = if n + 1 == shape.events { "\"stop\"" } else { "null" };
-            stream += &chunk(&event(&format!("{{\"content\":\" word{n}\"}}"), finish));
-        }
-        stream += &chunk(
-            "data: {\"id\":\"chatcmpl-9ea31432926a57a4\",\"object\":\"chat.completion.chunk\",\"created\":1795227808,\
-             \"model\":\"base\",\"choices\":[],\"usage\":{\"prompt_tokens\":256,\"total_tokens\":320,\"completion_tokens\":64}}\n\n",
-        );
-        stream += &chunk("data: [DONE]\n\n");
-        stream += "0\r\n\r\n";
-        let json = |extra: &str| {
-            let body = format!(
-                "{{\"id\":\"chatcmpl-94e226ecc479f0c3\",\"object\":\"chat.completion\",\"created\":1795227818,\
-                 \"model\":\"base\",\"choices\":[{{\"index\":0,\"message\":{{\"role\":\"assistant\",\
-                 \"content\":\"{}\",\"refusal\":null,\"annotations\":null,\"audio\":null,\"function_call\":null,\
-                 \"reasoning\":null}},\"logprobs\":null,\"finish_reason\":\"stop\",\"stop_reason\":null,\"token_ids\":null}}],\
-                 \"service_tier\":null,\"system_fingerprint\":\"vllm-0.32.0-021a1a00\",\"usage\":{{\"prompt_tokens\":256,\
-                 \"total_tokens\":320,\"completion_tokens\":64,\"prompt_tokens_details\":null}},\"prompt_logprobs\":null,\
-                 \"prompt_token_ids\":null,\"kv_transfer_params\":{extra},\"metrics\":null}}",
-                " word".repeat(64)
-            );
-            format!(
-                "{head}content-length: {}\r\ncontent-type: application/json\r\nvary: Origin\r\n\r\n{body}",
-                body.len()
-            )
-            .into_bytes()
-        };
-        let params = "{\"do_remote_prefill\":true,\"do_remote_decode\":false,\"remote_block_ids\":[[11,12,13,14,15,16,17,18]],\
-                      \"remote_engine_id\":\"c4a72f30-eed1-4295-813c-927c3936ee2f\",\
-                      \"remote_request_id\":\"chatcmpl-9ea31432926a57a4-a8aba2ab\",\"remote_host\":\"127.0.0.1\",\
-                      \"remote_port\":18600,\"tp_size\":1,\"dcp_size\":1,\"pp_size\":1,\"remote_num_tokens\":256,\
-                      \"remote_blocks_expiry_time\":null,\"transfer_mode\":\"pull\",\"remote_prefill_cached_tokens\":0}";
-        Self {
-            stream: stream.into_bytes(),
-            stream_head: stream_head.into_bytes(),
-            json: json("null"),
-            prefill: json(params),
-        }
-    }
+/// What a request asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Wanted {
+    Prefill,
+    Json,
+    Burst,
+    Hold,
+    Drip(usize),
 }
 
 /// Serves until the process ends.
-pub(crate) async fn serve(listen: SocketAddr, shape: Shape) -> Result<()> {
-    let listener = TcpListener::bind(listen)
-        .await
-        .with_context(|| format!("listen on {listen}"))?;
-    let answers: &'static Answers = Box::leak(Box::new(Answers::new(&shape)));
-    let hold = shape.hold;
+pub(crate) async fn serve(listen: &[SocketAddr], events: usize) -> Result<()> {
+    let answers: &'static Answers = Box::leak(Box::new(Answers::new(events)));
+    let mut listeners = JoinSet::new();
+    for address in listen {
+        let listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("listening on {address}"))?;
+        listeners.spawn(accept(listener, answers));
+    }
+    while let Some(ended) = listeners.join_next().await {
+        ended.context("a listener panicked")??;
+    }
+    Ok(())
+}
+
+async fn accept(listener: TcpListener, answers: &'static Answers) -> Result<()> {
     loop {
-        let (socket, _) = listener.accept().await?;
+        let (socket, _) = listener.accept().await.context("accepting a connection")?;
         socket.set_nodelay(true)?;
         tokio::spawn(async move {
             // A client that goes away is the normal end of a connection.
-            let _ended = connection(socket, answers, hold).await;
+            let _ended = connection(socket, answers).await;
         });
     }
 }
 
-async fn connection(mut socket: TcpStream, answers: &'static Answers, hold: bool) -> Result<()> {
+async fn connection(mut socket: TcpStream, answers: &'static Answers) -> Result<()> {
     let mut buffer = BytesMut::with_capacity(4096);
     loop {
         let end = loop {
@@ -112,6 +73,11 @@ async fn connection(mut socket: TcpStream, answers: &'static Answers, hold: bool
                 return Ok(());
             }
         };
+        if buffer.starts_with(b"GET ") {
+            socket.write_all(answers.get(&buffer[..end])).await?;
+            buffer.advance(end);
+            continue;
+        }
         let length = content_length(&buffer[..end]);
         while buffer.len() < end + length {
             buffer.reserve(end + length - buffer.len());
@@ -119,31 +85,65 @@ async fn connection(mut socket: TcpStream, answers: &'static Answers, hold: bool
                 return Ok(());
             }
         }
-        let request = &buffer[end..end + length];
-        // The members that decide stand near the start or the end of what proxies send: two short windows.
-        let (first, last) = (
-            &request[..length.min(2048)],
-            &request[length.saturating_sub(4096)..],
-        );
-        let has = |what: &[u8]| memmem::find(first, what).is_some() || memmem::find(last, what).is_some();
-        let prefill = has(b"\"do_remote_decode\":true") || has(b"\"do_remote_decode\": true");
-        let stream = has(b"\"stream\":true") || has(b"\"stream\": true");
-        if prefill {
-            socket.write_all(&answers.prefill).await?;
-        } else if stream && hold {
-            socket.write_all(&answers.stream_head).await?;
-            let mut byte = [0];
-            let _left = socket.read(&mut byte).await?;
-            return Ok(());
-        } else if stream {
-            socket.write_all(&answers.stream).await?;
-        } else {
-            socket.write_all(&answers.json).await?;
-        }
+        let wanted = wanted(&buffer[end..end + length]);
         buffer.advance(end + length);
         if buffer.is_empty() {
             buffer.clear();
         }
+        match wanted {
+            Wanted::Prefill => socket.write_all(&answers.prefill).await?,
+            Wanted::Json => socket.write_all(&answers.json).await?,
+            Wanted::Burst => socket.write_all(&answers.stream).await?,
+            Wanted::Hold => {
+                drop(buffer);
+                return hold(socket, answers).await;
+            }
+            Wanted::Drip(events) => drip(&mut socket, answers, events).await?,
+        }
+    }
+}
+
+async fn hold(mut socket: TcpStream, answers: &Answers) -> Result<()> {
+    socket.write_all(&answers.first).await?;
+    let mut byte = [0];
+    let _left = socket.read(&mut byte).await?;
+    Ok(())
+}
+
+async fn drip(socket: &mut TcpStream, answers: &Answers, events: usize) -> Result<()> {
+    socket.write_all(&answers.first).await?;
+    for _ in 0..events {
+        tokio::time::sleep(PAUSE).await;
+        socket.write_all(&answers.event).await?;
+    }
+    Ok(socket.write_all(&answers.last).await?)
+}
+
+fn wanted(body: &[u8]) -> Wanted {
+    let first = &body[..body.len().min(WINDOW)];
+    let rest = &body[first.len()..];
+    let last = &rest[rest.len().saturating_sub(WINDOW)..];
+    let member = |name: &str, value: &str| {
+        // Proxies that write the document anew may put a space behind the colon.
+        [format!("\"{name}\":{value}"), format!("\"{name}\": {value}")]
+            .iter()
+            .find_map(|text| {
+                [first, last]
+                    .into_iter()
+                    .find_map(|window| Some(&window[memmem::find(window, text.as_bytes())? + text.len()..]))
+            })
+    };
+    if member("do_remote_decode", "true").is_some() {
+        Wanted::Prefill
+    } else if member("stream", "true").is_none() {
+        Wanted::Json
+    } else if member("user", &format!("\"{HOLD}\"")).is_some() {
+        Wanted::Hold
+    } else if let Some(rest) = member("user", &format!("\"{DRIP}")) {
+        let digits = rest.iter().take_while(|byte| byte.is_ascii_digit());
+        Wanted::Drip(digits.fold(0, |number, digit| number * 10 + usize::from(digit - b'0')))
+    } else {
+        Wanted::Burst
     }
 }
 
@@ -156,4 +156,54 @@ fn content_length(head: &[u8]) -> usize {
                 .then(|| std::str::from_utf8(value).ok()?.trim().parse().ok())?
         })
         .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_get_what_they_ask_for() {
+        let long = "x".repeat(100_000);
+        for (body, expected) in [
+            (r#"{"model":"m","stream":false}"#.to_owned(), Wanted::Json),
+            (r#"{"model":"m"}"#.to_owned(), Wanted::Json),
+            (r#"{"stream": true}"#.to_owned(), Wanted::Burst),
+            (r#"{"stream":true,"user":"bench-hold"}"#.to_owned(), Wanted::Hold),
+            (
+                r#"{"stream":true,"user":"bench-drip-20"}"#.to_owned(),
+                Wanted::Drip(20),
+            ),
+            (
+                format!(r#"{{"messages":"{long}","stream":true,"user":"bench-hold"}}"#),
+                Wanted::Hold,
+            ),
+            (
+                format!(r#"{{"kv_transfer_params":{{"do_remote_decode":true}},"prompt":"{long}"}}"#),
+                Wanted::Prefill,
+            ),
+            (
+                format!(r#"{{"prompt":"{long}","kv_transfer_params":{}}}"#, answers::NIXL),
+                Wanted::Json,
+            ),
+        ] {
+            assert_eq!(
+                wanted(body.as_bytes()),
+                expected,
+                "{}",
+                &body[..body.len().min(60)]
+            );
+        }
+    }
+
+    #[test]
+    fn header_names_have_no_case() {
+        for (head, expected) in [
+            ("POST / HTTP/1.1\r\nContent-Length: 12\r\n\r\n", 12),
+            ("POST / HTTP/1.1\r\nhost: x\r\ncontent-length:7\r\n\r\n", 7),
+            ("POST / HTTP/1.1\r\n\r\n", 0),
+        ] {
+            assert_eq!(content_length(head.as_bytes()), expected, "{head}");
+        }
+    }
 }

@@ -14,6 +14,11 @@ use crate::{cache, prerequisite, setting};
 /// How programs are built; part of the cache key, so a change here builds all anew.
 const FLAGS: &[&str] = &["-trimpath", "-buildvcs=false"];
 
+pub(super) fn installed(tool: &Tool) -> Result<Option<PathBuf>> {
+    let path = product_dir(tool.product)?.join(tool.name);
+    Ok(path.is_file().then_some(path))
+}
+
 pub(super) fn ensure(tool: &Tool) -> Result<Ensured> {
     let dir = product_dir(tool.product)?;
     let path = dir.join(tool.name);
