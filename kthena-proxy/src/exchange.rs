@@ -126,7 +126,8 @@ impl Exchange {
             else {
                 return Err(no_engine(server));
             };
-            if attempts.only_others() && attempts.has_tried(&choice) {
+            if attempts.only_others() && attempts.tried.has_asked(&choice) {
+                attempts.made -= 1; // it is not made after all
                 return attempts.give_up(session, request).await;
             }
             attempts.begin(&choice);
@@ -302,10 +303,8 @@ impl Prepared<'_> {
 
 /// The attempts of one request.
 struct Attempts {
-    /// Engines that failed.
+    /// What was asked, and what failed.
     tried: Tried,
-    /// What was asked, with what came before it in a pair.
-    asked: Vec<Choice>,
     made: u32,
     limit: u32,
     others_only: bool,
@@ -317,7 +316,6 @@ impl Attempts {
     fn new(server: &Server) -> Self {
         Self {
             tried: Tried::default(),
-            asked: Vec::new(),
             made: 0,
             limit: server.retry.attempts.unwrap_or(DEFAULT_ATTEMPTS),
             others_only: server.retry.attempts.is_none(),
@@ -328,16 +326,12 @@ impl Attempts {
 
     fn begin(&mut self, choice: &Choice) {
         if self.limit > 0 {
-            self.asked.push(choice.clone());
+            self.tried.ask(choice);
         }
     }
 
     fn only_others(&self) -> bool {
         self.others_only && self.made > 0
-    }
-
-    fn has_tried(&self, choice: &Choice) -> bool {
-        self.asked.iter().any(|asked| asked == choice)
     }
 
     fn is_last(&self, server: &Server) -> bool {

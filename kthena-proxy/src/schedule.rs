@@ -92,34 +92,47 @@ pub enum Wanted {
     Decode,
 }
 
-/// Engines that this request has failed on, by address of their endpoint. They are taken again only where no other is left.
+/// What this request has tried before. Engines that it failed on are taken again only where no other is left.
 #[derive(Debug, Default)]
-pub struct Tried(Vec<Arc<Endpoint>>);
+pub struct Tried {
+    failed: Vec<Arc<Endpoint>>,
+    asked: Vec<Choice>,
+}
 
 impl Tried {
-    /// Remembers a failure.
+    /// Remembers an engine's failure.
     pub fn add(&mut self, endpoint: &Arc<Endpoint>) {
         if !self.has(endpoint) {
-            self.0.push(endpoint.clone());
+            self.failed.push(endpoint.clone());
         }
     }
 
     /// Whether this request has failed there.
     #[must_use]
     pub fn has(&self, endpoint: &Arc<Endpoint>) -> bool {
-        self.0.iter().any(|tried| Arc::ptr_eq(tried, endpoint))
+        self.failed.iter().any(|tried| Arc::ptr_eq(tried, endpoint))
     }
 
-    /// On how many engines.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.0.len()
+    /// Remembers that an engine, or two together, were asked.
+    pub fn ask(&mut self, choice: &Choice) {
+        self.asked.push(choice.clone());
     }
 
-    /// Whether on none.
+    /// Whether they were asked before.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    pub fn has_asked(&self, choice: &Choice) -> bool {
+        self.asked.contains(choice)
+    }
+
+    /// The less, the better: a failed engine comes behind others, and one that was asked together with `partner` behind
+    /// those, because what fails with one partner may do well with another.
+    fn rank(&self, endpoint: &Arc<Endpoint>, partner: Option<&Arc<Endpoint>>) -> u8 {
+        let together = |partner| self.has_asked(&Choice::Pair(endpoint.clone(), Arc::clone(partner)));
+        match (self.has(endpoint), partner) {
+            (false, _) => 0,
+            (true, Some(partner)) if together(partner) => 2,
+            (true, _) => 1,
+        }
     }
 }
 
@@ -133,7 +146,7 @@ impl Scheduler {
         tried: &Tried,
     ) -> Option<Choice> {
         let one = |all: &[Arc<Endpoint>]| {
-            self.pick(request, all.len(), |i| &all[i], tried)
+            self.pick(request, all.len(), |i| &all[i], |one| tried.rank(one, None))
                 .map(|i| all[i].clone())
         };
         match (pool, wanted) {
@@ -146,10 +159,12 @@ impl Scheduler {
 
     /// The best decode engine that has a partner, then the best partner in its cell.
     fn choose_pair(&self, request: &Request<'_>, split: &SplitPool, tried: &Tried) -> Option<Choice> {
-        let decode = self.pick(request, split.decode.len(), |i| &split.decode[i].0, tried)?;
+        let rank = |one: &_| tried.rank(one, None);
+        let decode = self.pick(request, split.decode.len(), |i| &split.decode[i].0, rank)?;
         let (decode, cell) = &split.decode[decode];
         let partners = &split.cells.get(*cell)?.prefill;
-        let prefill = self.pick(request, partners.len(), |i| &partners[i], tried)?;
+        let rank = |one: &_| tried.rank(one, Some(decode));
+        let prefill = self.pick(request, partners.len(), |i| &partners[i], rank)?;
         Some(Choice::Pair(partners[prefill].clone(), decode.clone()))
     }
 
@@ -158,7 +173,7 @@ impl Scheduler {
         request: &Request<'_>,
         count: usize,
         get: impl Fn(usize) -> &'a Arc<Endpoint>,
-        tried: &Tried,
+        rank: impl Fn(&Arc<Endpoint>) -> u8,
     ) -> Option<usize> {
         let candidate = |index| {
             let endpoint = get(index);
@@ -177,9 +192,8 @@ impl Scheduler {
                 .collect()
         };
         candidates.retain(|one| self.filters.iter().all(|filter| filter.keep(request, one)));
-        if candidates.iter().any(|one| !tried.has(one.endpoint)) {
-            candidates.retain(|one| !tried.has(one.endpoint));
-        }
+        let best = candidates.iter().map(|one| rank(one.endpoint)).min()?;
+        candidates.retain(|one| rank(one.endpoint) == best);
         match candidates.as_slice() {
             [] => None,
             [only] => Some(only.index),

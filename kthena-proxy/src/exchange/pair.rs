@@ -136,14 +136,7 @@ impl<'a> Legs<'a> {
     ) -> Result<Attempt, Failure> {
         let begun = Instant::now();
         let sent = or_gone(session, self.send_decode(body.as_ref())).await?;
-        let attempt = self.exchange.judge(sent, self.pair.1, tried, trace);
-        trace.phases.decode(begun, matches!(attempt, Attempt::Answer(..)));
-        if !matches!(attempt, Attempt::Answer(..)) {
-            // Either side may be the one that is broken: another pair comes first.
-            tried.add(self.pair.0);
-            self.pair.0.set_engine_id(None);
-        }
-        Ok(attempt)
+        Ok(self.decoded(sent, begun, tried, trace))
     }
 
     /// Prefill and decode at once.
@@ -242,9 +235,15 @@ impl<'a> Legs<'a> {
     ) -> Attempt {
         let attempt = self.exchange.judge(head, self.pair.1, tried, trace);
         trace.phases.decode(begun, matches!(attempt, Attempt::Answer(..)));
-        if !matches!(attempt, Attempt::Answer(..)) {
-            tried.add(self.pair.0);
-            self.pair.0.set_engine_id(None);
+        match &attempt {
+            Attempt::Answer(..) => {}
+            // Nobody was there: prefill has no part in it, and may be the only one left that works.
+            Attempt::Failed(Error::Connect(_) | Error::Resolve { .. }) => {}
+            // Either side may be the one that is broken: another pair comes first.
+            Attempt::Refused(_) | Attempt::Failed(_) => {
+                tried.add(self.pair.0);
+                self.pair.0.set_engine_id(None);
+            }
         }
         attempt
     }

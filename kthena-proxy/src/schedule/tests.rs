@@ -144,6 +144,24 @@ fn after_a_failure_another_partner_or_another_group_is_taken() {
 }
 
 #[test]
+fn where_all_partners_have_failed_one_that_was_not_asked_together_is_left() {
+    let inner = split(&[("a", 2, 2)]);
+    let (prefill, decode) = (inner.cells[0].prefill.clone(), inner.cells[0].decode.clone());
+    let pool = Pool::Split(inner);
+    let mut tried = Tried::default();
+    // The one failed with a decode engine that may be to blame itself, the other for itself.
+    tried.ask(&Choice::Pair(prefill[0].clone(), decode[0].clone()));
+    tried.ask(&Choice::Pair(prefill[1].clone(), decode[1].clone()));
+    for failed in [&prefill[0], &prefill[1], &decode[0]] {
+        tried.add(failed);
+    }
+    for _ in 0..100 {
+        let expected = ("a-p0".to_owned(), "a-d1".to_owned());
+        assert_eq!(pair(&pool, &tried).unwrap(), expected);
+    }
+}
+
+#[test]
 fn requests_that_cannot_be_split_go_to_one_role() {
     let pool = Pool::Split(split(&[("a", 1, 1)]));
     for (wanted, expected) in [(Wanted::Prefill, "a-p0"), (Wanted::Decode, "a-d0")] {
