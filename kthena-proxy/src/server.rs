@@ -23,6 +23,7 @@ use crate::admin::{self, Readiness, Render};
 use crate::cluster::index::{Index, View};
 use crate::cluster::objects::Update;
 use crate::cluster::source::{files::Files, kubernetes};
+use crate::cluster::status;
 use crate::config::{Args, Source};
 use crate::exchange::Exchange;
 use crate::service::{InFlight, Service, Shared};
@@ -188,7 +189,12 @@ impl Proxy {
             SourceConfig::Channel(updates) => updates,
             SourceConfig::Kubernetes(client) => {
                 let (sender, updates) = mpsc::channel(UPDATES);
-                background.push(tokio::spawn(kubernetes::run(*client, metrics, sender)));
+                background.push(tokio::spawn(kubernetes::run(
+                    (*client).clone(),
+                    metrics.clone(),
+                    sender,
+                )));
+                background.push(tokio::spawn(status::writer::run(*client, view.clone(), metrics)));
                 updates
             }
             SourceConfig::Files { folder, period } => {

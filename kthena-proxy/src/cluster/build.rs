@@ -8,17 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kthena_api::annotation::EngineSettings;
-use kthena_api::model_server::{InferenceEngine, PdRole, Protocol as Scheme};
-use kthena_api::{ModelRoute, ModelServer, labels};
+use kthena_api::model_server::{InferenceEngine, Protocol as Scheme};
+use kthena_api::{ModelServer, labels};
 
 use super::endpoint::{Address, Endpoint, EndpointKey, Ports};
 use super::objects::{Key, Objects, key_of};
-use super::snapshot::{Cell, Pool, Rename, Retry, Server, Snapshot, SplitPool};
+use super::snapshot::{Pool, Rename, Retry, Server, Snapshot};
 use super::tls::{Material, UpstreamTls, Verify};
 use crate::connector::Protocol;
 use crate::exchange::budget::Budget;
-use crate::openai::models;
-use crate::route::{Backend, Condition, Route, Rule, Target};
 
 /// What lives on between snapshots.
 #[derive(Debug, Default)]
@@ -45,6 +43,8 @@ pub struct Problem {
     pub name: String,
     /// What is wrong, and what the proxy does instead.
     pub message: String,
+    /// Whether it is not the object itself that is wrong but something it refers to.
+    pub is_reference: bool,
 }
 
 impl Builder {
@@ -73,7 +73,7 @@ impl Builder {
         }
         self.endpoints = endpoints;
         self.budgets.retain(|name, _| servers.contains_key(name));
-        let snapshot = routes(objects, servers, &mut problems);
+        let snapshot = routes::routes(objects, servers, &mut problems);
         Built { snapshot, problems }
     }
 
@@ -93,12 +93,19 @@ struct Make<'a> {
 
 impl Make<'_> {
     fn problem(&mut self, message: impl Into<String>) {
-        let name = format!("{}/{}", self.key.0, self.key.1);
-        self.problems.push(Problem {
+        self.report(message.into(), false);
+    }
+
+    fn report(&mut self, message: String, is_reference: bool) {
+        let problem = Problem {
             kind: "ModelServer",
-            name,
-            message: message.into(),
-        });
+            name: format!("{}/{}", self.key.0, self.key.1),
+            message,
+            is_reference,
+        };
+        if !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
     }
 
     fn server(&mut self, object: &ModelServer) -> Option<Server> {
@@ -206,11 +213,11 @@ impl Make<'_> {
         let Some(group) = spec.pd_group() else {
             return Pool::Whole(made.into_iter().map(|(_, endpoint)| endpoint).collect());
         };
-        split(made.iter().filter_map(|(engine, endpoint)| {
+        pairs::split(made.iter().filter_map(|(engine, endpoint)| {
             let role = group.role(&engine.labels)?;
             let value = group.group(&engine.labels).filter(|value| !value.is_empty())?;
             let revision = engine.labels.get(labels::REVISION).map_or("", String::as_str);
-            Some(Member {
+            Some(pairs::Member {
                 group: value,
                 revision,
                 role,
@@ -241,7 +248,7 @@ impl Make<'_> {
             None => None,
             Some(Ok(tls)) => Some(Arc::new(tls)),
             Some(Err(message)) => {
-                self.problem(format!("{}: {message}; the engine is not used", engine.name));
+                self.report(format!("{message}; engines that need it are not used"), true);
                 return None;
             }
         };
@@ -315,185 +322,7 @@ struct Engine {
     overrides: BTreeMap<String, String>,
 }
 
-struct Member<'a> {
-    group: &'a str,
-    revision: &'a str,
-    role: PdRole,
-    endpoint: &'a Arc<Endpoint>,
-}
-
-/// Sorts engines into cells: those of one group may work with each other, and while a rollout replaces them one revision after
-/// another, those of one revision. Where no revision of a group has both roles, the group is one cell: roles that are updated
-/// apart have different revisions for good.
-fn split<'a>(members: impl Iterator<Item = Member<'a>>) -> Pool {
-    let mut groups: BTreeMap<&str, BTreeMap<&str, Cell>> = BTreeMap::new();
-    let mut pool = SplitPool::default();
-    for member in members {
-        let cell = groups
-            .entry(member.group)
-            .or_default()
-            .entry(member.revision)
-            .or_default();
-        let (side, all) = match member.role {
-            PdRole::Prefill => (&mut cell.prefill, &mut pool.all_prefill),
-            PdRole::Decode => (&mut cell.decode, &mut pool.all_decode),
-        };
-        side.push(member.endpoint.clone());
-        all.push(member.endpoint.clone());
-    }
-    for (group, revisions) in groups {
-        let whole = |cell: &Cell| !cell.prefill.is_empty() && !cell.decode.is_empty();
-        let cells: Vec<Cell> = if revisions.values().any(whole) {
-            revisions.into_values().filter(whole).collect()
-        } else {
-            let mut one = Cell::default();
-            for mut cell in revisions.into_values() {
-                one.prefill.append(&mut cell.prefill);
-                one.decode.append(&mut cell.decode);
-            }
-            vec![one]
-        };
-        for mut cell in cells {
-            cell.group = group.into();
-            if !cell.prefill.is_empty() {
-                let index = pool.cells.len();
-                pool.decode
-                    .extend(cell.decode.iter().map(|endpoint| (endpoint.clone(), index)));
-            }
-            pool.cells.push(cell);
-        }
-    }
-    Pool::Split(pool)
-}
-
-fn routes(
-    objects: &Objects,
-    servers: HashMap<Arc<str>, Arc<Server>>,
-    problems: &mut Vec<Problem>,
-) -> Snapshot {
-    let mut snapshot = Snapshot {
-        servers,
-        ..Snapshot::default()
-    };
-    let mut sorted: Vec<&Arc<ModelRoute>> = objects.routes.values().collect();
-    // The oldest first; equals by namespace and name, which is the map's order.
-    sorted.sort_by_key(|route| route.metadata.creation_timestamp.as_ref().map(|time| time.0));
-    for object in sorted {
-        let route = Arc::new(route(object, &snapshot.servers, problems));
-        if let Some(model) = object.spec.model_name.as_deref().filter(|name| !name.is_empty()) {
-            snapshot
-                .models
-                .entry(model.into())
-                .or_default()
-                .push(route.clone());
-        }
-        for adapter in object.spec.lora_adapters.iter().filter(|name| !name.is_empty()) {
-            snapshot
-                .adapters
-                .entry(adapter.as_str().into())
-                .or_default()
-                .push(route.clone());
-        }
-    }
-    snapshot.model_list = models::list(
-        snapshot
-            .models
-            .keys()
-            .chain(snapshot.adapters.keys())
-            .map(AsRef::as_ref),
-    );
-    snapshot
-}
-
-fn route(
-    object: &ModelRoute,
-    servers: &HashMap<Arc<str>, Arc<Server>>,
-    problems: &mut Vec<Problem>,
-) -> Route {
-    let (namespace, name) = key_of(&object.metadata);
-    let mut problem = |message: String| {
-        problems.push(Problem {
-            kind: "ModelRoute",
-            name: format!("{namespace}/{name}"),
-            message,
-        });
-    };
-    let rules = object
-        .spec
-        .rules
-        .iter()
-        .enumerate()
-        .map(|(index, rule)| Rule {
-            condition: condition(rule, &mut |message| problem(format!("rules[{index}]: {message}"))),
-            targets: rule
-                .target_models
-                .iter()
-                .filter_map(|target| {
-                    use kthena_api::model_route::Target as Named;
-                    let key = |name: &str| Arc::<str>::from(format!("{namespace}/{name}"));
-                    let backend = match target.target() {
-                        Some(Named::ModelServer(name)) => {
-                            let key = key(name);
-                            let server = servers.get(&key).cloned();
-                            Backend::Server(key, server)
-                        }
-                        Some(Named::ExternalModelProvider(name)) => Backend::Provider(key(name)),
-                        None => {
-                            problem(format!(
-                                "rules[{index}]: a target names no backend, or two; it is not used"
-                            ));
-                            return None;
-                        }
-                    };
-                    Some(Target {
-                        backend,
-                        weight: target.effective_weight(),
-                    })
-                })
-                .collect(),
-        })
-        .collect();
-    Route {
-        name: format!("{namespace}/{name}").into(),
-        gateways_only: !object.spec.parent_refs.is_empty(),
-        rules,
-    }
-}
-
-fn condition(rule: &kthena_api::model_route::RouteRule, problem: &mut dyn FnMut(String)) -> Condition {
-    let mut condition = Condition::default();
-    let Some(matches) = &rule.model_match else {
-        return condition;
-    };
-    for (name, value) in &matches.headers {
-        match (http::HeaderName::try_from(name.as_str()), value.matcher()) {
-            (Ok(name), Ok(matcher)) => condition.headers.push((name, matcher)),
-            (Err(_), _) => {
-                problem(format!("{name:?} is no header name; the rule never applies"));
-                condition.never = true;
-            }
-            (_, Err(error)) => {
-                problem(format!("header {name}: {error}; the rule never applies"));
-                condition.never = true;
-            }
-        }
-    }
-    match matches
-        .uri
-        .as_ref()
-        .map(kthena_api::model_route::StringMatch::matcher)
-    {
-        None => {}
-        Some(Ok(matcher)) => condition.path = Some(matcher),
-        Some(Err(error)) => {
-            problem(format!("uri: {error}; the rule never applies"));
-            condition.never = true;
-        }
-    }
-    condition.model = matches
-        .body
-        .as_ref()
-        .and_then(|body| body.model.clone())
-        .filter(|model| !model.is_empty());
-    condition
-}
+mod pairs;
+mod routes;
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::build::{Builder, Problem};
-use super::objects::{Objects, Update};
+use super::objects::{Effect, Objects, Update};
 use super::snapshot::Snapshot;
 use crate::admin::Readiness;
 use crate::exchange::upstream;
@@ -29,6 +29,8 @@ pub struct Published {
     pub generation: u64,
     /// What could not be used of the objects.
     pub problems: Arc<Vec<Problem>>,
+    /// Whether the sources have delivered everything there is, once.
+    pub synced: bool,
 }
 
 /// The index's own end of things.
@@ -49,6 +51,23 @@ pub struct View {
     pub snapshot: Arc<ArcSwap<Snapshot>>,
     /// Tells about each publication.
     pub published: watch::Receiver<Published>,
+}
+
+/// What several changes come to.
+#[derive(Debug)]
+struct Batch {
+    effect: Effect,
+    /// Whether one said that the state is complete.
+    synced: bool,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self {
+            effect: Effect::Nothing,
+            synced: false,
+        }
+    }
 }
 
 impl Index {
@@ -87,10 +106,16 @@ impl Index {
             tokio::select! {
                 update = updates.recv() => {
                     let Some(update) = update else { return };
-                    let mut synced = self.take(update);
-                    synced |= self.gather(&mut updates).await;
-                    self.publish(&mut builder);
-                    if synced {
+                    let mut batch = Batch::default();
+                    self.take(update, &mut batch);
+                    self.gather(&mut updates, &mut batch).await;
+                    match batch.effect {
+                        Effect::Changed => self.publish(&mut builder, batch.synced),
+                        // Whoever writes statuses wants to know.
+                        Effect::Noted => self.published.send_modify(|_| ()),
+                        Effect::Nothing => {}
+                    }
+                    if batch.synced {
                         self.readiness.set_synced();
                     }
                 }
@@ -104,26 +129,22 @@ impl Index {
     }
 
     /// Takes what else comes now: a burst, such as the first list of all pods, becomes one snapshot.
-    async fn gather(&self, updates: &mut mpsc::Receiver<Update>) -> bool {
+    async fn gather(&self, updates: &mut mpsc::Receiver<Update>, batch: &mut Batch) {
         let begun = Instant::now();
-        let mut synced = false;
         while begun.elapsed() < LONGEST {
             match tokio::time::timeout(QUIET, updates.recv()).await {
-                Ok(Some(update)) => synced |= self.take(update),
+                Ok(Some(update)) => self.take(update, batch),
                 Ok(None) | Err(_) => break,
             }
         }
-        synced
     }
 
-    /// Applies a change; whether it says that the state is complete.
-    fn take(&self, update: Update) -> bool {
-        let synced = matches!(update, Update::Synced);
-        self.objects.write().update(update);
-        synced
+    fn take(&self, update: Update, batch: &mut Batch) {
+        batch.synced |= matches!(update, Update::Synced);
+        batch.effect = batch.effect.max(self.objects.write().update(update));
     }
 
-    fn publish(&self, builder: &mut Builder) {
+    fn publish(&self, builder: &mut Builder, synced: bool) {
         let built = builder.build(&self.objects.read());
         self.snapshot.store(Arc::new(built.snapshot));
         self.metrics.config_broken("objects", built.problems.len());
@@ -136,6 +157,7 @@ impl Index {
                 tracing::warn!(kind = problem.kind, name = %problem.name, "{}", problem.message);
             }
             published.generation += 1;
+            published.synced |= synced;
             published.problems = Arc::new(built.problems);
         });
     }

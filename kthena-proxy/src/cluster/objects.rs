@@ -52,19 +52,25 @@ pub struct Pods {
 }
 
 impl Pods {
-    /// Adds or replaces a pod.
-    pub fn apply(&mut self, pod: Pod) {
+    /// Adds or replaces a pod. Whether that changes anything.
+    pub fn apply(&mut self, pod: Pod) -> bool {
+        if self.all.get(&pod.key).is_some_and(|old| **old == pod) {
+            return false;
+        }
         self.delete(&pod.key);
         for (name, value) in &pod.labels {
             let label = (pod.key.0.clone(), name.clone(), value.clone());
             self.by_label.entry(label).or_default().insert(pod.key.1.clone());
         }
         self.all.insert(pod.key.clone(), Arc::new(pod));
+        true
     }
 
-    /// Removes a pod.
-    pub fn delete(&mut self, key: &Key) {
-        let Some(pod) = self.all.remove(key) else { return };
+    /// Removes a pod. Whether there was one.
+    pub fn delete(&mut self, key: &Key) -> bool {
+        let Some(pod) = self.all.remove(key) else {
+            return false;
+        };
         for (name, value) in &pod.labels {
             let label = (key.0.clone(), name.clone(), value.clone());
             if let Some(pods) = self.by_label.get_mut(&label) {
@@ -74,6 +80,7 @@ impl Pods {
                 }
             }
         }
+        true
     }
 
     /// All pods, by namespace and name.
@@ -159,41 +166,103 @@ pub enum Update {
     Synced,
 }
 
+/// What a change comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Effect {
+    /// Nothing is different.
+    Nothing,
+    /// Only what requests do not depend on: a status, a label of a route.
+    Noted,
+    /// The snapshot has to be made anew.
+    Changed,
+}
+
 impl Objects {
     /// Applies a change.
-    pub fn update(&mut self, update: Update) {
+    pub fn update(&mut self, update: Update) -> Effect {
         match update {
-            Update::Route(event) => apply(&mut self.routes, event, |route| key_of(&route.metadata)),
-            Update::Server(event) => apply(&mut self.servers, event, |server| key_of(&server.metadata)),
-            Update::Provider(event) => {
-                apply(&mut self.providers, event, |provider| key_of(&provider.metadata));
-            }
-            Update::Secret(event) => apply(&mut self.secrets, event, |secret| secret.key.clone()),
-            Update::Synced => {}
-            Update::Pod(Event::Apply(pod)) => self.pods.apply(pod),
-            Update::Pod(Event::Delete(key)) => self.pods.delete(&key),
+            Update::Route(event) => apply(
+                &mut self.routes,
+                event,
+                same_custom(|route: &ModelRoute| (&route.metadata, &route.spec)),
+            ),
+            Update::Server(event) => apply(
+                &mut self.servers,
+                event,
+                same_custom(|server: &ModelServer| (&server.metadata, &server.spec)),
+            ),
+            Update::Provider(event) => apply(
+                &mut self.providers,
+                event,
+                same_custom(|provider: &ExternalModelProvider| (&provider.metadata, &provider.spec)),
+            ),
+            Update::Secret(event) => apply(&mut self.secrets, event, |old, new| old == new),
+            // What was seen so far is to be published.
+            Update::Synced => Effect::Changed,
+            Update::Pod(Event::Apply(pod)) => changed_if(self.pods.apply(pod)),
+            Update::Pod(Event::Delete(key)) => changed_if(self.pods.delete(&key)),
             Update::Pod(Event::Reset(all)) => {
                 self.pods = Pods::default();
-                all.into_iter().for_each(|pod| self.pods.apply(pod));
+                for pod in all {
+                    self.pods.apply(pod);
+                }
+                Effect::Changed
             }
         }
     }
 }
 
-fn apply<T>(map: &mut BTreeMap<Key, Arc<T>>, event: Event<T>, key: impl Fn(&T) -> Key) {
+fn changed_if(changed: bool) -> Effect {
+    if changed { Effect::Changed } else { Effect::Nothing }
+}
+
+/// Whether two versions of an object serve the same: a status or managed fields make no difference.
+fn same_custom<K, S: PartialEq>(parts: fn(&K) -> (&kube::core::ObjectMeta, &S)) -> impl Fn(&K, &K) -> bool {
+    move |old, new| {
+        let ((old_meta, old_spec), (new_meta, new_spec)) = (parts(old), parts(new));
+        old_spec == new_spec
+            && old_meta.annotations == new_meta.annotations
+            && old_meta.creation_timestamp == new_meta.creation_timestamp
+            && old_meta.uid == new_meta.uid
+    }
+}
+
+/// An object with a namespace and a name.
+trait Keyed {
+    fn key(&self) -> Key;
+}
+
+impl<K: kube::Resource> Keyed for K {
+    fn key(&self) -> Key {
+        key_of(self.meta())
+    }
+}
+
+impl Keyed for Secret {
+    fn key(&self) -> Key {
+        self.key.clone()
+    }
+}
+
+fn apply<T: Keyed>(
+    map: &mut BTreeMap<Key, Arc<T>>,
+    event: Event<T>,
+    same: impl Fn(&T, &T) -> bool,
+) -> Effect {
     match event {
         Event::Reset(all) => {
             *map = all
                 .into_iter()
-                .map(|object| (key(&object), Arc::new(object)))
+                .map(|object| (object.key(), Arc::new(object)))
                 .collect();
+            Effect::Changed
         }
         Event::Apply(object) => {
-            map.insert(key(&object), Arc::new(object));
+            let is_same = map.get(&object.key()).is_some_and(|old| same(old, &object));
+            map.insert(object.key(), Arc::new(object));
+            if is_same { Effect::Noted } else { Effect::Changed }
         }
-        Event::Delete(key) => {
-            map.remove(&key);
-        }
+        Event::Delete(key) => changed_if(map.remove(&key).is_some()),
     }
 }
 

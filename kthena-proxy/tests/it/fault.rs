@@ -413,6 +413,7 @@ async fn a_request_that_prefill_refuses_gets_the_answer_of_a_whole_engine() {
         assert_eq!(answer.status, 400, "{}: {}", way.name, answer.text());
         let reason = "kthena_router_prefill_decode_alone_total{model=\"m\",reason=\"prefill_refused\"}";
         // Of two engines that are asked at once and both refuse, either may be first.
+        eventually("the end", || quad.bed.proxy.in_flight() == 0).await;
         let before = quad.bed.metric(reason).await;
         let fault = Fault::Status {
             status: 422,
