@@ -7,6 +7,7 @@
 //!   one ([`cluster::Cluster::shared`]) and take a namespace each; a test that breaks things starts its own.
 //! - A **kubelet** runs the pods of one node as processes: every pod has an address of its own and a simulated
 //!   engine behind it ([`kubelet::Kubelet`]).
+//! - A **proxy** is `kthena-proxy` as a process of its own, with the permissions of a service account ([`proxy::Proxy`]).
 //! - A **script** is a small program that uses an official OpenAI client and prints JSON ([`clients`]).
 //!
 //! ```no_run
@@ -44,9 +45,15 @@ pub mod cargo;
 #[cfg(feature = "cluster")]
 pub mod cluster;
 #[cfg(feature = "cluster")]
+pub mod http;
+#[cfg(feature = "cluster")]
 pub mod kubelet;
 #[cfg(feature = "cluster")]
 pub mod process;
+#[cfg(feature = "cluster")]
+pub mod proxy;
+#[cfg(feature = "cluster")]
+pub mod relay;
 #[cfg(feature = "cluster")]
 pub mod reserve;
 #[cfg(feature = "cluster")]

@@ -5,6 +5,8 @@
 //! test may be killed), the pipe closes and the watchdog kills what is registered and removes the folders it was given.
 //! Linux's parent-death signal would not do: it fires when the *thread* that started the child ends, and the test
 //! harness gives each test a thread of its own.
+//!
+//! Each process leads a group of its own, and what it started itself goes with it, as it would in a container.
 
 mod watchdog;
 
@@ -27,6 +29,7 @@ use crate::{stopwatch::Stopwatch, wait};
 pub struct Process {
     name: String,
     child: Child,
+    ended: bool,
     log: PathBuf,
 }
 
@@ -47,7 +50,12 @@ impl Process {
             .spawn()
             .with_context(|| format!("starting {name}: {}", command.get_program().display()))?;
         watchdog::watch(child.id());
-        Ok(Self { name, child, log })
+        Ok(Self {
+            name,
+            child,
+            ended: false,
+            log,
+        })
     }
 
     pub fn name(&self) -> &str {
@@ -61,7 +69,9 @@ impl Process {
     /// How it ended, if it did.
     pub fn exited(&mut self) -> Option<ExitStatus> {
         let status = self.child.try_wait().expect("our own child can be waited for");
-        if status.is_some() {
+        if status.is_some() && !self.ended {
+            self.ended = true;
+            self.kill_group(); // whom it has left behind
             watchdog::forget(self.child.id());
         }
         status
@@ -89,12 +99,22 @@ impl Process {
         self.kill()
     }
 
-    /// SIGKILL, and wait for the end, which is immediate.
+    /// SIGKILL, also to what it has started, and wait for the end, which is immediate.
     pub fn kill(&mut self) -> ExitStatus {
-        self.signal(Signal::SIGKILL);
+        if let Some(status) = self.exited() {
+            return status;
+        }
+        self.kill_group();
         let status = self.child.wait().expect("our own child can be waited for");
+        self.ended = true;
         watchdog::forget(self.child.id());
         status
+    }
+
+    fn kill_group(&self) {
+        let group = i32::try_from(self.child.id()).expect("process ids fit");
+        // Nobody is left in most cases.
+        nix::sys::signal::killpg(Pid::from_raw(group), Signal::SIGKILL).ok();
     }
 
     /// The file with what it printed.
@@ -172,6 +192,35 @@ mod tests {
         .unwrap();
         let status = process.stop(Duration::from_millis(100)).await;
         assert_eq!(exit_code(status), 128 + 9);
+    }
+
+    #[tokio::test]
+    async fn its_own_children_go_with_it() {
+        for politely in [true, false] {
+            let dir = tempfile::tempdir().unwrap();
+            let log = dir.path().join("log");
+            let mut parent = Command::new("sh");
+            parent.args(["-c", "sleep 1000 & echo child $!; wait"]);
+            let mut process = Process::start("parent", &mut parent, &log).unwrap();
+            let child = wait::until("the child to be started", || async {
+                let text = tail(&log, 1);
+                Ok(text.trim().strip_prefix("child ").map(str::to_owned))
+            });
+            let child = child.await.unwrap();
+            if politely {
+                process.stop(Duration::from_secs(10)).await;
+            } else {
+                process.kill();
+            }
+            wait::until("the child to be gone", || async {
+                let status = fs::read_to_string(format!("/proc/{child}/status"));
+                Ok(status
+                    .map_or(true, |status| status.contains("zombie"))
+                    .then_some(()))
+            })
+            .await
+            .unwrap();
+        }
     }
 
     #[test]

@@ -14,11 +14,10 @@ use serde_json::Value;
 
 const FIELD_MANAGER: &str = "kthena-tests";
 
-/// The documents of a YAML text; empty ones are left out, `List`s are opened.
+/// The documents of a YAML text as kubectl reads it; empty ones are left out, `List`s are opened.
 pub fn documents(yaml: &str) -> Result<Vec<Value>> {
-    let all: Vec<Value> = serde_saphyr::from_multiple(yaml).context("reading YAML")?;
     let mut found = Vec::new();
-    for mut document in all {
+    for mut document in kthena_api::yaml::read(yaml).context("reading YAML")? {
         let is_list = document["kind"]
             .as_str()
             .is_some_and(|kind| kind.ends_with("List"));
@@ -28,7 +27,6 @@ pub fn documents(yaml: &str) -> Result<Vec<Value>> {
                 document["items"] = items;
                 found.push(document);
             }
-            None if document.is_null() => {}
             None => found.push(document),
         }
     }

@@ -25,8 +25,8 @@ pub struct Audit {
     path: PathBuf,
 }
 
-/// A place in the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// A place in the log; its beginning by default.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mark(u64);
 
 /// One request, as far as tests ask about it.

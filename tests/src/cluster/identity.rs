@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -105,6 +106,20 @@ impl Identity {
         let file = Kubeconfig::read_from(path).with_context(|| format!("reading {}", path.display()))?;
         let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await;
         config.with_context(|| format!("understanding {}", path.display()))
+    }
+
+    /// The same user, who goes through something that listens elsewhere on loopback, such as a [`crate::relay::Relay`].
+    pub fn through(&self, address: SocketAddr) -> Result<Self> {
+        let mut config = self.document()?;
+        config["clusters"][0]["cluster"]["server"] = format!("https://{address}").into();
+        let name = format!("{}.through-{}", self.kubeconfig().display(), address.port());
+        let kubeconfig = PathBuf::from(name);
+        std::fs::write(&kubeconfig, config.to_string())
+            .with_context(|| format!("writing {}", kubeconfig.display()))?;
+        Ok(Self(Arc::new(Inner {
+            name: self.name().to_owned(),
+            kubeconfig,
+        })))
     }
 
     /// The kubeconfig as data, for tests that write it elsewhere.

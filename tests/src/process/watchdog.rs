@@ -10,7 +10,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-/// Reads `+ PID`, `- PID` and `d DIR` lines; at the end of input kills and removes what is left.
+/// Reads `+ PID`, `- PID` and `d DIR` lines; at the end of input kills the groups and removes the folders that are left.
 const SCRIPT: &str = r#"
 trap '' HUP INT TERM
 pids=' '
@@ -24,7 +24,7 @@ while read -r verb subject; do
         d) dirs="$dirs$subject$newline" ;;
     esac
 done
-for pid in $pids; do kill -9 "$pid" 2>/dev/null; done
+for pid in $pids; do kill -9 "-$pid" 2>/dev/null; done
 printf '%s' "$dirs" | while read -r dir; do
     case $dir in */kthena-*) rm -rf "$dir" || { sleep 1; rm -rf "$dir"; } ;; esac
 done

@@ -1,0 +1,70 @@
+//! Namespaces: a route, its servers and their pods belong together.
+
+use anyhow::Result;
+use kthena_tests::{http, kubelet::Kubelet};
+use serde_json::Value;
+
+use crate::{
+    bed::{Bed, chat, received},
+    object::{Pod, plain_server, route},
+};
+
+#[tokio::test]
+async fn objects_of_the_same_name_in_two_namespaces_do_not_mix() -> Result<()> {
+    let bed = Bed::start("mine").await?;
+    let theirs = bed.cluster.namespace("theirs").await?;
+    let kubelet = Kubelet::on(&bed.cluster, &theirs).start().await?;
+    bed.plain().await?;
+    let mine = bed.run(Pod::plain("pod")).await?;
+    for object in [
+        plain_server("llm", "llm"),
+        route("llm", theirs.name(), &[("llm", 1)]),
+    ] {
+        theirs.apply(&object.to_string()).await?;
+    }
+    theirs.apply(&Pod::plain("pod").yaml()).await?;
+    let other = kubelet.until_ready(&theirs, "pod").await?;
+    bed.until_engines(&["pod"]).await?;
+    bed.proxy.until_engines(&theirs, "llm", &["pod"]).await?;
+    for _ in 0..10 {
+        bed.ask("hello").await?.said()?;
+    }
+    assert_eq!((received(&mine).await?, received(&other).await?), (10, 0));
+    for _ in 0..5 {
+        let answer = http::post(&bed.chat_url(), &chat(theirs.name(), "hello")).await?;
+        answer.said()?;
+    }
+    assert_eq!((received(&mine).await?, received(&other).await?), (10, 5));
+    // Without pods of its own it has none.
+    bed.delete("pod").await?;
+    bed.until_engines(&[]).await?;
+    assert_eq!(bed.ask("hello").await?.code()?, "no_available_pods");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_route_finds_servers_of_its_own_namespace_alone() -> Result<()> {
+    let bed = Bed::start("near").await?;
+    let far = bed.cluster.namespace("far").await?;
+    bed.apply(&[plain_server("llm", "llm")]).await?;
+    let pod = bed.run(Pod::plain("pod")).await?;
+    bed.until_engines(&["pod"]).await?;
+    far.apply(&route("llm", bed.model(), &[("llm", 1)]).to_string())
+        .await?;
+    bed.proxy
+        .until(&far, "modelroutes", "llm", |route: &Value| !route.is_null())
+        .await?;
+    let lost = bed.ask("hello").await?;
+    assert_eq!(
+        (lost.status, lost.code()?.as_str()),
+        (404, "model_server_not_found")
+    );
+    // A server there would have to select pods there.
+    far.apply(&plain_server("llm", "llm").to_string()).await?;
+    bed.proxy
+        .until(&far, "modelservers", "llm", |server: &Value| !server.is_null())
+        .await?;
+    assert_eq!(bed.ask("hello").await?.code()?, "no_available_pods");
+    assert_eq!(received(&pod).await?, 0);
+    Ok(())
+}
