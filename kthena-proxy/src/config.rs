@@ -9,6 +9,8 @@ use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use crate::telemetry::access_log::Format;
 
+pub mod file;
+
 /// The Kthena router: an inference gateway for OpenAI HTTP and SSE with prefill/decode disaggregation.
 #[derive(Debug, Parser)]
 #[command(name = "kthena-proxy", version, args_conflicts_with_subcommands = true)]

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use kthena_proxy::config::{Args, Cli, Command};
+use kthena_proxy::config::{self, Args, Cli, Command};
 use kthena_proxy::server::{Config, Proxy};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -24,7 +24,8 @@ fn main() -> Result<()> {
     match &cli.command {
         Some(Command::Quickstart(flags)) => run(0, quickstart::run(flags, terminated())),
         None => {
-            let args = cli.args.finish(kthena_proxy::config::environment)?;
+            let args = cli.args.finish(config::environment)?;
+            config::file::check(config::file::PATH.as_ref())?;
             run(args.workers, serve(&args))
         }
     }

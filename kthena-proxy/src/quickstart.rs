@@ -91,6 +91,7 @@ fn config(flags: &Quickstart, folder: &Path) -> Result<Config> {
         expose_metrics: false,
         body_limit: 64 << 20,
         drain_timeout: Duration::from_secs(30),
+        webhook: None,
     })
 }
 

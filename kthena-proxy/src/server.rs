@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use kthena_sdk::webhook;
 use parking_lot::Mutex;
 use pingora_core::apps::HttpServerOptions;
 use pingora_core::listeners::tls::TlsSettings;
@@ -35,6 +36,8 @@ use crate::tls::ReloadingCertificate;
 const UPDATES: usize = 4096;
 /// After SIGTERM connections are still accepted for this long: what sends them learns of the end a little later.
 const LAME_DUCK: Duration = Duration::from_millis(500);
+/// How long reviews in progress may take to finish.
+const WEBHOOK_GRACE: Duration = Duration::from_secs(30);
 
 /// How to serve, independent of where the settings come from.
 pub struct Config {
@@ -56,6 +59,8 @@ pub struct Config {
     pub body_limit: usize,
     /// How long requests in progress may take to finish.
     pub drain_timeout: Duration,
+    /// The admission webhooks, unless they are off.
+    pub webhook: Option<webhook::Config>,
 }
 
 /// Where objects come from.
@@ -99,7 +104,21 @@ impl Config {
             expose_metrics: args.expose_metrics_on_router_port,
             body_limit: args.max_request_body_bytes as usize,
             drain_timeout: args.drain_timeout,
+            // Without an API server nobody asks.
+            webhook: (args.enable_webhook && args.resource_source == Source::Kubernetes)
+                .then(|| webhook_config(args)),
         })
+    }
+}
+
+fn webhook_config(args: &Args) -> webhook::Config {
+    webhook::Config {
+        listen: all_interfaces(args.webhook_port),
+        certificate: webhook::Certificate {
+            chain: args.webhook_tls_cert_file.clone(),
+            key: args.webhook_tls_private_key_file.clone(),
+        },
+        grace: WEBHOOK_GRACE,
     }
 }
 
@@ -183,8 +202,16 @@ impl Proxy {
             stopped.clone(),
             &mut background,
         )?;
-        let (metrics_address, debug_address) =
-            admin::serve(&config.metrics, config.debug, render, view.clone(), stopped)?;
+        let (metrics_address, debug_address) = admin::serve(
+            &config.metrics,
+            config.debug,
+            render,
+            view.clone(),
+            stopped.clone(),
+        )?;
+        if let Some(config) = config.webhook {
+            background.push(tokio::spawn(serve_webhooks(config, stopped)));
+        }
         let updates = match config.source {
             SourceConfig::Channel(updates) => updates,
             SourceConfig::Kubernetes(client) => {
@@ -288,6 +315,16 @@ fn listen(
         service.start_service(Some(fds), stopped, 1).await;
     });
     Ok((address, run))
+}
+
+/// Validates what users write, for the API server.
+async fn serve_webhooks(config: webhook::Config, mut stopped: watch::Receiver<bool>) {
+    tracing::info!(certificate = %config.certificate.chain.display(), "webhooks are served once their certificate is there");
+    // An error says that the sender is gone, which ends the webhooks as well.
+    let end = async { while !*stopped.borrow() && stopped.changed().await.is_ok() {} };
+    if let Err(error) = webhook::serve(config, webhook::networking(), end).await {
+        tracing::error!("{:#}", anyhow::Error::new(error));
+    }
 }
 
 /// Binds the first of the addresses that this machine has.

@@ -11,3 +11,11 @@ pub use kube;
 
 #[cfg(feature = "runtime")]
 pub mod watch;
+
+#[cfg(feature = "webhook")]
+pub mod webhook;
+
+/// The repository's front page, whose example is to compile.
+#[cfg(all(doctest, feature = "runtime"))]
+#[doc = include_str!("../../README.md")]
+struct Readme;

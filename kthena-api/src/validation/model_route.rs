@@ -48,7 +48,11 @@ impl Validate for ModelRoute {
         }
         for (index, adapter) in self.spec.lora_adapters.iter().enumerate() {
             if adapter.is_empty() {
-                errors.invalid(spec().child("loraAdapters").index(index), "", "must not be empty");
+                errors.invalid(
+                    spec().child("loraAdapters").index(index),
+                    "",
+                    "lora adapter name cannot be an empty string",
+                );
             }
         }
         for (rule, path) in rules(self) {

@@ -43,6 +43,7 @@ impl Bed {
             expose_metrics: false,
             body_limit: 64 << 20,
             drain_timeout: Duration::from_secs(10),
+            webhook: None,
         };
         change(&mut config);
         let proxy = Proxy::start(config).await.expect("the proxy starts");

@@ -1,0 +1,143 @@
+//! Admission webhooks.
+//!
+//! A [`Hook`] is a path and a pure function from a [`Request`] to a [`Verdict`]; [`review`] puts it between two AdmissionReviews;
+//! [`serve`] answers the API server with hooks over TLS. Kthena's own hooks are [`networking`] and [`workload`]; an operator
+//! adds some for its kinds:
+//!
+//! ```
+//! use kthena_sdk::webhook::{Hook, Verdict};
+//!
+//! let hook = Hook::new("/validate/team", |request| {
+//!     let named = request.object.pointer("/metadata/labels/team").is_some();
+//!     if named { Verdict::Allowed } else { Verdict::Denied("the label team is missing".into()) }
+//! });
+//!
+//! let object = serde_json::json!({ "metadata": { "labels": {} } });
+//! let verdict = hook.decide(&kthena_sdk::webhook::Request { object, old_object: None });
+//! assert!(matches!(verdict, Verdict::Denied(_)));
+//! ```
+
+use std::fmt;
+use std::sync::Arc;
+
+use kthena_api::admission::{self, Object};
+use kthena_api::field::admission_message;
+use kthena_api::{
+    AutoscalingPolicy, ExternalModelProvider, ModelBooster, ModelRoute, ModelServer, ModelServing,
+};
+use serde_json::Value;
+
+mod certificate;
+mod review;
+mod server;
+
+pub use certificate::Certificate;
+pub use review::{Refusal, review};
+pub use server::{Config, Error, serve};
+
+/// What is about to be written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Request {
+    /// The object as it is to be, with the defaults of its definition.
+    pub object: Value,
+    /// The object as it is, where it is there already.
+    pub old_object: Option<Value>,
+}
+
+/// What a webhook says about a request.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Verdict {
+    /// As it is.
+    Allowed,
+    /// With this JSON patch (RFC 6902) applied; an empty one changes nothing.
+    Patched(Value),
+    /// No, and why.
+    Denied(String),
+}
+
+/// A webhook.
+#[derive(Clone)]
+pub struct Hook {
+    path: &'static str,
+    decide: Arc<dyn Fn(&Request) -> Verdict + Send + Sync>,
+}
+
+impl Hook {
+    /// A webhook at a path of the server, such as `/validate/modelroute`.
+    pub fn new(path: &'static str, decide: impl Fn(&Request) -> Verdict + Send + Sync + 'static) -> Self {
+        Self {
+            path,
+            decide: Arc::new(decide),
+        }
+    }
+
+    /// A webhook that refuses objects of one of Kthena's kinds in which something is wrong. All problems are told at once, each
+    /// with its path.
+    pub fn validating<K: Object>(path: &'static str) -> Self {
+        Self::new(path, |request| {
+            let errors = match admission::decode::<K>(request.object.clone()) {
+                Ok(object) => object.validate(),
+                Err(errors) => errors,
+            };
+            if errors.is_empty() {
+                Verdict::Allowed
+            } else {
+                Verdict::Denied(admission_message(&errors))
+            }
+        })
+    }
+
+    /// A webhook that completes objects of one of Kthena's kinds.
+    pub fn mutating<K: Object>(path: &'static str) -> Self {
+        Self::new(path, |request| {
+            match admission::decode::<K>(request.object.clone()) {
+                Ok(object) => match serde_json::to_value(object.additions()) {
+                    Ok(patch) => Verdict::Patched(patch),
+                    Err(error) => Verdict::Denied(error.to_string()),
+                },
+                Err(errors) => Verdict::Denied(admission_message(&errors)),
+            }
+        })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &'static str {
+        self.path
+    }
+
+    /// What it says.
+    pub fn decide(&self, request: &Request) -> Verdict {
+        (self.decide)(request)
+    }
+}
+
+impl fmt::Debug for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hook")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The webhooks for traffic, which the router serves.
+pub fn networking() -> Vec<Hook> {
+    vec![
+        Hook::validating::<ModelRoute>("/validate/modelroute"),
+        Hook::validating::<ModelServer>("/validate/modelserver"),
+        Hook::validating::<ExternalModelProvider>("/validate/externalmodelprovider"),
+    ]
+}
+
+/// The webhooks for workloads, which the controller manager serves.
+pub fn workload() -> Vec<Hook> {
+    vec![
+        Hook::mutating::<ModelBooster>("/mutate/modelbooster"),
+        Hook::mutating::<AutoscalingPolicy>("/mutate/autoscalingpolicy"),
+        Hook::validating::<ModelBooster>("/validate/modelbooster"),
+        Hook::validating::<AutoscalingPolicy>("/validate/autoscalingpolicy"),
+        Hook::validating::<ModelServing>("/validate-workload-ai-v1alpha1-modelserving"),
+    ]
+}
+
+#[cfg(test)]
+mod tests;
