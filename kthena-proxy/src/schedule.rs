@@ -124,15 +124,29 @@ impl Tried {
         self.asked.contains(choice)
     }
 
-    /// The less, the better: a failed engine comes behind others, and one that was asked together with `partner` behind
-    /// those, because what fails with one partner may do well with another.
-    fn rank(&self, endpoint: &Arc<Endpoint>, partner: Option<&Arc<Endpoint>>) -> u8 {
-        let together = |partner| self.has_asked(&Choice::Pair(endpoint.clone(), Arc::clone(partner)));
-        match (self.has(endpoint), partner) {
-            (false, _) => 0,
-            (true, Some(partner)) if together(partner) => 2,
-            (true, _) => 1,
+    /// The less, the better: engines that failed come behind others.
+    fn rank(&self, endpoint: &Arc<Endpoint>) -> u8 {
+        u8::from(self.has(endpoint))
+    }
+
+    /// The less, the better: two of which one has failed come behind others, two that were asked together behind those, because
+    /// what fails with one partner may do well with another.
+    fn rank_pair(&self, prefill: &Arc<Endpoint>, decode: &Arc<Endpoint>) -> u8 {
+        const ASKED: u8 = 3;
+        if self.has_asked(&Choice::Pair(prefill.clone(), decode.clone())) {
+            ASKED
+        } else {
+            self.rank(prefill) + self.rank(decode)
         }
+    }
+
+    /// The rank of a decode engine with the best of its partners.
+    fn rank_best(&self, partners: &[Arc<Endpoint>], decode: &Arc<Endpoint>) -> u8 {
+        if self.failed.is_empty() && self.asked.is_empty() {
+            return 0; // which is what most requests ask for
+        }
+        let ranks = partners.iter().map(|prefill| self.rank_pair(prefill, decode));
+        ranks.min().unwrap_or(u8::MAX)
     }
 }
 
@@ -146,7 +160,7 @@ impl Scheduler {
         tried: &Tried,
     ) -> Option<Choice> {
         let one = |all: &[Arc<Endpoint>]| {
-            self.pick(request, all.len(), |i| &all[i], |one| tried.rank(one, None))
+            self.pick(request, all.len(), |i| &all[i], |i| tried.rank(&all[i]))
                 .map(|i| all[i].clone())
         };
         match (pool, wanted) {
@@ -159,11 +173,13 @@ impl Scheduler {
 
     /// The best decode engine that has a partner, then the best partner in its cell.
     fn choose_pair(&self, request: &Request<'_>, split: &SplitPool, tried: &Tried) -> Option<Choice> {
-        let rank = |one: &_| tried.rank(one, None);
-        let decode = self.pick(request, split.decode.len(), |i| &split.decode[i].0, rank)?;
-        let (decode, cell) = &split.decode[decode];
-        let partners = &split.cells.get(*cell)?.prefill;
-        let rank = |one: &_| tried.rank(one, Some(decode));
+        let all = &split.decode;
+        let partners = |cell: usize| split.cells.get(cell).map_or(&[][..], |cell| &cell.prefill);
+        let rank = |i: usize| tried.rank_best(partners(all[i].1), &all[i].0);
+        let decode = self.pick(request, all.len(), |i| &all[i].0, rank)?;
+        let (decode, cell) = &all[decode];
+        let partners = partners(*cell);
+        let rank = |i: usize| tried.rank_pair(&partners[i], decode);
         let prefill = self.pick(request, partners.len(), |i| &partners[i], rank)?;
         Some(Choice::Pair(partners[prefill].clone(), decode.clone()))
     }
@@ -173,7 +189,7 @@ impl Scheduler {
         request: &Request<'_>,
         count: usize,
         get: impl Fn(usize) -> &'a Arc<Endpoint>,
-        rank: impl Fn(&Arc<Endpoint>) -> u8,
+        rank: impl Fn(usize) -> u8,
     ) -> Option<usize> {
         let candidate = |index| {
             let endpoint = get(index);
@@ -192,8 +208,8 @@ impl Scheduler {
                 .collect()
         };
         candidates.retain(|one| self.filters.iter().all(|filter| filter.keep(request, one)));
-        let best = candidates.iter().map(|one| rank(one.endpoint)).min()?;
-        candidates.retain(|one| rank(one.endpoint) == best);
+        let best = candidates.iter().map(|one| rank(one.index)).min()?;
+        candidates.retain(|one| rank(one.index) == best);
         match candidates.as_slice() {
             [] => None,
             [only] => Some(only.index),

@@ -161,6 +161,27 @@ fn where_all_partners_have_failed_one_that_was_not_asked_together_is_left() {
     }
 }
 
+/// A group whose prefill engine has just gone keeps a decode engine that nothing speaks against, and that has nothing to do.
+#[test]
+fn a_decode_engine_whose_partners_have_failed_comes_behind_one_of_another_group() {
+    let inner = split(&[("a", 1, 1), ("b", 1, 1)]);
+    let (prefill, decode) = (
+        inner.cells[0].prefill[0].clone(),
+        inner.cells[0].decode[0].clone(),
+    );
+    let _load = inner.cells[1].decode[0].begin();
+    let pool = Pool::Split(inner);
+    let mut tried = Tried::default();
+    tried.ask(&Choice::Pair(prefill.clone(), decode));
+    tried.add(&prefill);
+    for _ in 0..100 {
+        assert_eq!(
+            pair(&pool, &tried).unwrap(),
+            ("b-p0".to_owned(), "b-d0".to_owned())
+        );
+    }
+}
+
 #[test]
 fn requests_that_cannot_be_split_go_to_one_role() {
     let pool = Pool::Split(split(&[("a", 1, 1)]));
