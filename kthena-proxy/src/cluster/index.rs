@@ -45,29 +45,12 @@ pub struct Index {
 /// What others see of the index.
 #[derive(Clone)]
 pub struct View {
-    /// The objects as they are now, for dumps.
+    /// The objects that the snapshot was made of, while its lock is held.
     pub objects: Arc<RwLock<Objects>>,
     /// The snapshot.
     pub snapshot: Arc<ArcSwap<Snapshot>>,
     /// Tells about each publication.
     pub published: watch::Receiver<Published>,
-}
-
-/// What several changes come to.
-#[derive(Debug)]
-struct Batch {
-    effect: Effect,
-    /// Whether one said that the state is complete.
-    synced: bool,
-}
-
-impl Default for Batch {
-    fn default() -> Self {
-        Self {
-            effect: Effect::Nothing,
-            synced: false,
-        }
-    }
 }
 
 impl Index {
@@ -106,18 +89,8 @@ impl Index {
             tokio::select! {
                 update = updates.recv() => {
                     let Some(update) = update else { return };
-                    let mut batch = Batch::default();
-                    self.take(update, &mut batch);
-                    self.gather(&mut updates, &mut batch).await;
-                    match batch.effect {
-                        Effect::Changed => self.publish(&mut builder, batch.synced),
-                        // Whoever writes statuses wants to know.
-                        Effect::Noted => self.published.send_modify(|_| ()),
-                        Effect::Nothing => {}
-                    }
-                    if batch.synced {
-                        self.readiness.set_synced();
-                    }
+                    let batch = gather(update, &mut updates).await;
+                    self.apply(&mut builder, batch);
                 }
                 _ = sweep.tick() => {
                     for endpoint in builder.endpoints() {
@@ -128,24 +101,26 @@ impl Index {
         }
     }
 
-    /// Takes what else comes now: a burst, such as the first list of all pods, becomes one snapshot.
-    async fn gather(&self, updates: &mut mpsc::Receiver<Update>, batch: &mut Batch) {
-        let begun = Instant::now();
-        while begun.elapsed() < LONGEST {
-            match tokio::time::timeout(QUIET, updates.recv()).await {
-                Ok(Some(update)) => self.take(update, batch),
-                Ok(None) | Err(_) => break,
-            }
+    /// Applies changes and publishes what they come to. The lock on the objects is held for all of it, so that whoever reads
+    /// them under it finds the snapshot and the problems that belong to them.
+    fn apply(&self, builder: &mut Builder, batch: Vec<Update>) {
+        let synced = batch.iter().any(|update| matches!(update, Update::Synced));
+        let mut objects = self.objects.write();
+        let effects = batch.into_iter().map(|update| objects.update(update));
+        match effects.max().unwrap_or(Effect::Nothing) {
+            Effect::Changed => self.publish(builder, &objects, synced),
+            // Whoever writes statuses wants to know.
+            Effect::Noted => self.published.send_modify(|_| ()),
+            Effect::Nothing => {}
+        }
+        drop(objects);
+        if synced {
+            self.readiness.set_synced();
         }
     }
 
-    fn take(&self, update: Update, batch: &mut Batch) {
-        batch.synced |= matches!(update, Update::Synced);
-        batch.effect = batch.effect.max(self.objects.write().update(update));
-    }
-
-    fn publish(&self, builder: &mut Builder, synced: bool) {
-        let built = builder.build(&self.objects.read());
+    fn publish(&self, builder: &mut Builder, objects: &Objects, synced: bool) {
+        let built = builder.build(objects);
         self.snapshot.store(Arc::new(built.snapshot));
         self.metrics.config_broken("objects", built.problems.len());
         self.published.send_modify(|published| {
@@ -161,4 +136,17 @@ impl Index {
             published.problems = Arc::new(built.problems);
         });
     }
+}
+
+/// A change and what else comes now: a burst, such as the first list of all pods, becomes one snapshot.
+async fn gather(first: Update, updates: &mut mpsc::Receiver<Update>) -> Vec<Update> {
+    let begun = Instant::now();
+    let mut batch = vec![first];
+    while begun.elapsed() < LONGEST {
+        match tokio::time::timeout(QUIET, updates.recv()).await {
+            Ok(Some(update)) => batch.push(update),
+            Ok(None) | Err(_) => break,
+        }
+    }
+    batch
 }

@@ -45,16 +45,20 @@ pub async fn run(client: Client, mut view: View, metrics: Metrics) {
         }
         let spread = rand::Rng::random_range(&mut rand::rng(), Duration::ZERO..SPREAD);
         tokio::time::sleep(PAUSE + spread).await;
-        let published = view.published.borrow_and_update().clone();
-        if !published.synced {
-            continue;
-        }
-        let statuses = outdated(
-            &view.objects.read(),
-            &view.snapshot.load(),
-            &published.problems,
-            Timestamp::now(),
-        );
+        let statuses = {
+            // What is published belongs to the objects for as long as they are locked.
+            let objects = view.objects.read();
+            let published = view.published.borrow_and_update();
+            if !published.synced {
+                continue;
+            }
+            outdated(
+                &objects,
+                &view.snapshot.load(),
+                &published.problems,
+                Timestamp::now(),
+            )
+        };
         failures = match write(&client, statuses).await {
             Ok(()) => 0,
             Err(error) => {
