@@ -128,6 +128,11 @@ impl Proxy {
         std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
     }
 
+    /// The last lines of it, for errors.
+    pub fn tail(&self) -> String {
+        self.process.tail()
+    }
+
     /// An error with the end of its log if it has ended.
     pub fn check(&mut self) -> Result<()> {
         self.process.check()

@@ -57,6 +57,7 @@ impl Builder {
                 "--enable-webhook=false".to_owned(),
                 // Of the two cores of a small machine the test itself needs some.
                 "--workers=1".to_owned(),
+                "--v=4".to_owned(), // why an attempt failed is what one wants to know of a test that fails
             ])
             .args(&self.arguments);
         let log = self.kubeconfig.with_file_name(format!("proxy-{inference}.log"));

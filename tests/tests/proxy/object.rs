@@ -96,6 +96,12 @@ impl Pod {
         self
     }
 
+    /// Is ready once it listens: for engines whose probe speaks no TLS.
+    pub(crate) fn tcp_probe(mut self) -> Self {
+        self.0["spec"]["containers"][0]["readinessProbe"] = json!({"tcpSocket": {"port": 8000}});
+        self
+    }
+
     /// Gets an address that another pod had.
     pub(crate) fn address(self, address: Ipv4Addr) -> Self {
         self.annotation(kubelet::ADDRESS, &address.to_string())
