@@ -13,7 +13,12 @@ pub mod file;
 
 /// The Kthena router: an inference gateway for OpenAI HTTP and SSE with prefill/decode disaggregation.
 #[derive(Debug, Parser)]
-#[command(name = "kthena-proxy", version, args_conflicts_with_subcommands = true)]
+#[command(
+    name = "kthena-proxy",
+    version,
+    args_conflicts_with_subcommands = true,
+    args_override_self = true
+)]
 pub struct Cli {
     /// What to do; without a command, serve.
     #[command(subcommand)]
@@ -57,7 +62,7 @@ pub struct Args {
     #[arg(long, requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
     /// Serve the validating admission webhook, once its certificate files exist.
-    #[arg(long, action = ArgAction::Set, default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, action = ArgAction::Set, default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", overrides_with = "enable_webhook")]
     pub enable_webhook: bool,
     /// Port of the admission webhook.
     #[arg(long, default_value_t = 8443, value_parser = clap::value_parser!(u16).range(1..))]
@@ -75,10 +80,10 @@ pub struct Args {
     #[arg(long, default_value = "kthena-router-webhook")]
     pub webhook_service_name: String,
     /// Serve listeners of Gateways. Not supported by this version.
-    #[arg(long, action = ArgAction::Set, default_value_t = false, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, action = ArgAction::Set, default_value_t = false, num_args = 0..=1, require_equals = true, default_missing_value = "true", overrides_with = "enable_gateway_api")]
     pub enable_gateway_api: bool,
     /// Serve HTTPRoutes and InferencePools. Not supported by this version.
-    #[arg(long, action = ArgAction::Set, default_value_t = false, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, action = ArgAction::Set, default_value_t = false, num_args = 0..=1, require_equals = true, default_missing_value = "true", overrides_with = "enable_gateway_api_inference_extension")]
     pub enable_gateway_api_inference_extension: bool,
     /// Port of the debug server, loopback only.
     #[arg(long, default_value_t = 15000, value_parser = clap::value_parser!(u16).range(1..))]
@@ -87,7 +92,7 @@ pub struct Args {
     #[arg(long, default_value_t = 9090, value_parser = clap::value_parser!(u16).range(1..))]
     pub metrics_port: u16,
     /// Answer `/metrics` on the inference listener too.
-    #[arg(long, action = ArgAction::Set, default_value_t = false, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, action = ArgAction::Set, default_value_t = false, num_args = 0..=1, require_equals = true, default_missing_value = "true", overrides_with = "expose_metrics_on_router_port")]
     pub expose_metrics_on_router_port: bool,
     /// Requests a second to the API server; 0 for the client's own pace.
     #[arg(long, default_value_t = 0.0)]
@@ -318,13 +323,17 @@ mod tests {
                 "--v=2",
                 "--logtostderr=true",
                 "--stderrthreshold=INFO",
+                // The last one counts, as Go's flags have it.
+                "--metrics-port=9292",
+                "--enable-webhook",
+                "--enable-webhook=false",
             ],
             &[],
         )
         .unwrap();
         assert_eq!(
             (args.port.as_str(), args.metrics_port, args.verbosity),
-            ("8081", 9191, 2)
+            ("8081", 9292, 2)
         );
         assert!(!args.enable_webhook);
     }
