@@ -1,5 +1,6 @@
-//! Code generation, checks and tests: `cargo xtask --help`.
+//! Code generation, checks, tests and measuring: `cargo xtask --help`.
 
+mod bench;
 mod check;
 mod cluster;
 mod codegen;
@@ -12,6 +13,8 @@ use clap::Parser;
 
 #[derive(Debug, Parser)]
 enum Args {
+    /// Measure the proxy beside bare pingora and other routers.
+    Bench(bench::Args),
     /// Check formatting, lints, documentation, features, dependencies and generated files; run nothing.
     Check,
     /// Generate what is generated: the CRDs, and with --openapi the embedded types of Kubernetes.
@@ -27,6 +30,7 @@ enum Args {
 
 fn main() -> anyhow::Result<()> {
     match Args::parse() {
+        Args::Bench(args) => bench::run(&args),
         Args::Check => check::run(),
         Args::Cluster(args) => cluster::run(&args),
         Args::Codegen(args) => codegen::run(&args),

@@ -1,9 +1,10 @@
 //! Named steps, one after the other, each timed; the first failure ends them.
 
-use std::{fmt::Write, process::Command, time::Duration};
+use std::{fmt::Write, path::PathBuf, process::Command, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use kthena_tests::{setting, stopwatch::Stopwatch};
+use serde_json::Value;
 
 /// What has been done so far.
 #[derive(Debug, Default)]
@@ -76,4 +77,16 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Where cargo puts the workspace's programs: `debug`, `release`.
+pub(crate) fn binaries(profile: &str) -> Result<PathBuf> {
+    let output = cargo(["metadata", "--no-deps", "--format-version", "1"])
+        .output()
+        .context("running cargo metadata")?;
+    let metadata: Value = serde_json::from_slice(&output.stdout).context("reading cargo metadata")?;
+    let target = metadata["target_directory"]
+        .as_str()
+        .context("cargo names its target folder")?;
+    Ok(PathBuf::from(target).join(profile))
 }

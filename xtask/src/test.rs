@@ -1,17 +1,14 @@
 //! `cargo xtask test`: what the README names and CI runs.
 
-use std::path::PathBuf;
-
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use kthena_tests::{
     clients::{Client, Language},
     prerequisite,
 };
-use serde_json::Value;
 
 use crate::{
     check, real_engines,
-    step::{Steps, cargo},
+    step::{Steps, binaries, cargo},
     tools,
 };
 
@@ -71,7 +68,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
                 .try_for_each(|language| Client::install(language).map(drop))
         })?;
         let mut tests = cargo(["test", "--workspace"]);
-        tests.env("KTHENA_BIN_DIR", binaries()?).args(filter(args));
+        tests.env("KTHENA_BIN_DIR", binaries("debug")?).args(filter(args));
         steps.command("tests", &mut tests)?;
     }
     match real_engines::TESTS {
@@ -89,16 +86,4 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 fn filter(args: &Args) -> impl Iterator<Item = &str> {
     args.filter.as_deref().into_iter()
-}
-
-/// Where the build has put the workspace's programs.
-fn binaries() -> Result<PathBuf> {
-    let output = cargo(["metadata", "--no-deps", "--format-version", "1"])
-        .output()
-        .context("running cargo metadata")?;
-    let metadata: Value = serde_json::from_slice(&output.stdout).context("reading cargo metadata")?;
-    let target = metadata["target_directory"]
-        .as_str()
-        .context("cargo names its target folder")?;
-    Ok(PathBuf::from(target).join("debug"))
 }

@@ -42,15 +42,10 @@ impl Report {
         self.targets.iter().filter(|target| !target.met).collect()
     }
 
-    /// Writes `bench.json` and `bench.md`.
-    pub(crate) fn write(&self, folder: &Path) -> Result<()> {
-        std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+    /// Writes everything as JSON.
+    pub(crate) fn write(&self, path: &Path) -> Result<()> {
         let json = serde_json::to_string_pretty(self).context("writing the report as JSON")?;
-        for (name, text) in [("bench.json", json), ("bench.md", self.markdown())] {
-            let path = folder.join(name);
-            std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
-        }
-        Ok(())
+        std::fs::write(path, json).with_context(|| format!("writing {}", path.display()))
     }
 
     pub(crate) fn markdown(&self) -> String {

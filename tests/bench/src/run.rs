@@ -19,18 +19,15 @@ pub(crate) struct Args {
     /// The kthena-proxy to measure.
     #[arg(long)]
     proxy: PathBuf,
-    /// Where bench.json and bench.md go.
-    #[arg(long)]
-    out: PathBuf,
-    /// A few seconds in all: shows that everything works, its figures say nothing.
-    #[arg(long)]
-    quick: bool,
-    /// Install peers that are missing from their registries, into the cache.
-    #[arg(long, conflicts_with = "quick")]
-    peers: bool,
-    /// Compare with these only; by default with all that are installed, and with none in a quick run.
-    #[arg(long, value_enum, value_delimiter = ',', num_args = 0.., value_name = "PEER")]
-    only: Option<Vec<Product>>,
+    /// Where everything that was measured goes, as JSON.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// How much to measure.
+    #[arg(long, value_enum, default_value_t)]
+    extent: Extent,
+    /// Compare with these too, and install what is missing from their registries into the cache; without names, with all.
+    #[arg(long, value_enum, value_delimiter = ',', num_args = 0.., require_equals = true, value_name = "PEER")]
+    peers: Option<Vec<Product>>,
     /// Fail if kthena-proxy misses a target.
     #[arg(long)]
     check: bool,
@@ -61,29 +58,21 @@ enum Part {
     Reload,
 }
 
+/// How much to measure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+enum Extent {
+    /// What the README shows.
+    #[default]
+    Full,
+    /// What shows whether a change was worth it.
+    Quick,
+    /// A few seconds in all: shows that everything works, its figures say nothing.
+    Smoke,
+}
+
 impl Args {
     fn settings(&self) -> Settings {
-        let usual = if self.quick {
-            Settings {
-                rounds: 1,
-                seconds: 0.2,
-                connections: 4,
-                streams: 100,
-                stream_rounds: 1,
-                changes: 5,
-                reload_rate: 100,
-            }
-        } else {
-            Settings {
-                rounds: 7,
-                seconds: 2.0,
-                connections: 16,
-                streams: 5000,
-                stream_rounds: 3,
-                changes: 100,
-                reload_rate: 1000,
-            }
-        };
+        let usual = self.extent.settings();
         Settings {
             rounds: self.rounds.unwrap_or(usual.rounds),
             seconds: self.seconds.unwrap_or(usual.seconds),
@@ -92,13 +81,45 @@ impl Args {
         }
     }
 
-    fn wanted(&self) -> &[Product] {
-        let usual = if self.quick {
-            &[]
-        } else {
-            Product::PEERS.as_slice()
+    fn peers(&self) -> &[Product] {
+        match self.peers.as_deref() {
+            None => &[],
+            Some([]) => &Product::PEERS,
+            Some(some) => some,
+        }
+    }
+}
+
+impl Extent {
+    fn settings(self) -> Settings {
+        let full = Settings {
+            rounds: 7,
+            seconds: 2.0,
+            connections: 16,
+            streams: 5000,
+            stream_rounds: 3,
+            changes: 100,
+            reload_rate: 1000,
         };
-        self.only.as_deref().unwrap_or(usual)
+        match self {
+            Self::Full => full,
+            Self::Quick => Settings {
+                rounds: 3,
+                seconds: 1.0,
+                streams: 2000,
+                stream_rounds: 1,
+                ..full
+            },
+            Self::Smoke => Settings {
+                rounds: 1,
+                seconds: 0.2,
+                connections: 4,
+                streams: 100,
+                stream_rounds: 1,
+                changes: 5,
+                reload_rate: 100,
+            },
+        }
     }
 }
 
@@ -112,7 +133,7 @@ pub(crate) async fn run(args: &Args) -> Result<()> {
             "{needed} files have to be open at once, the limit is {files}: raise it, or ask for fewer --streams"
         );
     }
-    let mut peers = Peers::find(args.wanted(), args.peers);
+    let mut peers = Peers::find(args.peers());
     let bed = Bed::start(args.proxy.clone()).await?;
     machine::pin(bed.cores.load)?;
     peers.prepare(&bed).await;
@@ -156,8 +177,10 @@ pub(crate) async fn run(args: &Args) -> Result<()> {
         .collect();
     report.judge();
     println!("{}", report.markdown());
-    report.write(&args.out)?;
-    eprintln!("written to {}", args.out.display());
+    if let Some(path) = &args.out {
+        report.write(path)?;
+        eprintln!("written to {}", path.display());
+    }
     let missed: Vec<_> = report
         .missed()
         .iter()

@@ -23,8 +23,10 @@ use crate::bed::{Bed, Running, itself};
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Product {
     /// pingora-proxy as its documentation shows it, built into the bench: the measure for all others.
+    #[value(skip)]
     Bare,
     /// kthena-proxy.
+    #[value(skip)]
     Kthena,
     /// nginx, as it is or from Debian's package.
     Nginx,
@@ -152,21 +154,22 @@ impl Subject {
 }
 
 impl Peers {
-    /// Those that are installed, after installing what is missing if that is wanted. What cannot be installed is left out.
-    pub(crate) fn find(wanted: &[Product], install: bool) -> Self {
+    /// Those that are installed, after installing what is missing. What cannot be installed is left out.
+    pub(crate) fn find(wanted: &[Product]) -> Self {
         let mut peers = Self::default();
-        for product in Product::PEERS
-            .into_iter()
-            .filter(|product| wanted.contains(product))
-        {
-            let found = match product.installed() {
-                Ok(None) if install => product.install().map(Some),
-                found => found,
-            };
+        for product in Product::PEERS {
+            if !wanted.contains(&product) {
+                continue;
+            }
+            let found = product.installed().and_then(|found| match found {
+                Some(path) => Ok(path),
+                None => product.install(),
+            });
             match found {
-                Ok(Some(path)) => peers.found.push((product, path)),
-                Ok(None) => peers.left_out.push((product, "not installed".to_owned())),
-                Err(error) => peers.left_out.push((product, format!("{error:#}"))),
+                Ok(path) => peers.found.push((product, path)),
+                Err(error) => peers
+                    .left_out
+                    .push((product, format!("not installed: {error:#}"))),
             }
         }
         peers
