@@ -73,10 +73,10 @@ pub struct Args {
     /// Private key (PEM) of the admission webhook.
     #[arg(long, default_value = "/etc/tls/tls.key")]
     pub webhook_tls_private_key_file: PathBuf,
-    /// Secret with the webhook's certificate.
+    /// Secret with the webhook's certificate. This version makes none: it waits for the files.
     #[arg(long, default_value = "kthena-router-webhook-certs")]
     pub cert_secret_name: String,
-    /// Service in front of the webhook.
+    /// Service in front of the webhook, for which this version makes no certificate.
     #[arg(long, default_value = "kthena-router-webhook")]
     pub webhook_service_name: String,
     /// Serve listeners of Gateways. Not supported by this version.
@@ -94,10 +94,10 @@ pub struct Args {
     /// Answer `/metrics` on the inference listener too.
     #[arg(long, action = ArgAction::Set, default_value_t = false, num_args = 0..=1, require_equals = true, default_missing_value = "true", overrides_with = "expose_metrics_on_router_port")]
     pub expose_metrics_on_router_port: bool,
-    /// Requests a second to the API server; 0 for the client's own pace.
+    /// Requests a second to the API server; 0 for no limit, or for 5 where --kube-api-burst is given.
     #[arg(long, default_value_t = 0.0)]
     pub kube_api_qps: f32,
-    /// Burst of requests to the API server; 0 for the client's own pace.
+    /// Requests to the API server at once; 0 for no limit, or for 10 where --kube-api-qps is given.
     #[arg(long, default_value_t = 0)]
     pub kube_api_burst: u32,
 
@@ -242,6 +242,26 @@ impl Args {
         Ok(self)
     }
 
+    /// At most how many requests go to the API server in which time; `None` without a limit. A flag that is left at 0 has
+    /// the default of the reference's client, 5 a second and 10 at once.
+    #[must_use]
+    pub fn kube_api_pace(&self) -> Option<(u64, Duration)> {
+        if self.kube_api_qps <= 0.0 && self.kube_api_burst == 0 {
+            return None;
+        }
+        let burst = match self.kube_api_burst {
+            0 => 10,
+            burst => burst,
+        };
+        let qps = if self.kube_api_qps > 0.0 {
+            f64::from(self.kube_api_qps)
+        } else {
+            5.0
+        };
+        let period = Duration::try_from_secs_f64(f64::from(burst) / qps).unwrap_or(Duration::MAX);
+        Some((burst.into(), period))
+    }
+
     /// The inference port as a number.
     pub fn listen_port(&self) -> Result<u16, Error> {
         let port = self.port.parse::<u16>().ok().filter(|port| *port > 0);
@@ -287,6 +307,14 @@ mod tests {
                 .map(|(_, value)| (*value).to_owned())
         };
         cli.args.finish(variable).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_help_is_as_documented() {
+        let help = <Cli as clap::CommandFactory>::command()
+            .term_width(110)
+            .render_long_help();
+        insta::assert_snapshot!(help.to_string());
     }
 
     #[test]
@@ -336,6 +364,19 @@ mod tests {
             ("8081", 9292, 2)
         );
         assert!(!args.enable_webhook);
+    }
+
+    #[test]
+    fn the_api_server_is_spared_as_told() {
+        let pace = |flags: &[&str]| args(flags, &[]).unwrap().kube_api_pace();
+        let seconds = Duration::from_secs;
+        assert_eq!(pace(&[]), None);
+        assert_eq!(
+            pace(&["--kube-api-qps=20", "--kube-api-burst=40"]),
+            Some((40, seconds(2)))
+        );
+        assert_eq!(pace(&["--kube-api-qps=2"]), Some((10, seconds(5))));
+        assert_eq!(pace(&["--kube-api-burst=50"]), Some((50, seconds(10))));
     }
 
     #[test]

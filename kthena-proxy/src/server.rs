@@ -83,9 +83,7 @@ impl Config {
     pub async fn from_args(args: &Args) -> Result<Self> {
         let source = match (args.resource_source, &args.resource_dir) {
             (Source::Kubernetes, _) => {
-                let client = kube::Client::try_default()
-                    .await
-                    .context("no access to an API server")?;
+                let client = api_client(args).await.context("no access to an API server")?;
                 SourceConfig::Kubernetes(Box::new(client))
             }
             (Source::File, Some(folder)) => SourceConfig::Files {
@@ -109,6 +107,17 @@ impl Config {
                 .then(|| webhook_config(args)),
         })
     }
+}
+
+/// A client of the API server, no faster than the flags allow.
+async fn api_client(args: &Args) -> Result<kube::Client> {
+    let builder = kube::client::ClientBuilder::try_from(kube::Config::infer().await?)?;
+    Ok(match args.kube_api_pace() {
+        None => builder.build(),
+        Some((requests, period)) => builder
+            .with_layer(&tower::limit::RateLimitLayer::new(requests, period))
+            .build(),
+    })
 }
 
 fn webhook_config(args: &Args) -> webhook::Config {

@@ -383,3 +383,6 @@ impl Metrics {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
