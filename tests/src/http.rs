@@ -32,6 +32,7 @@ pub fn client() -> reqwest::Client {
     PROVIDER.get_or_init(|| drop(rustls::crypto::ring::default_provider().install_default()));
     reqwest::Client::builder()
         .timeout(PATIENCE)
+        .tls_certs_only([]) // nothing here speaks TLS, and to read the system's takes longer than most requests
         .no_proxy()
         .build()
         .expect("a client without settings of its own can be made")

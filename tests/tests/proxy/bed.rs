@@ -66,10 +66,25 @@ impl Bed {
         .await
     }
 
-    /// Applies objects in order.
+    /// Applies objects in order, and waits until the proxy has the ModelRoutes and ModelServers among them as they are now.
     pub(crate) async fn apply(&self, objects: &[Value]) -> Result<()> {
+        self.apply_in(&self.space, objects).await
+    }
+
+    /// [`Bed::apply`] for another namespace.
+    pub(crate) async fn apply_in(&self, space: &Namespace, objects: &[Value]) -> Result<()> {
         for object in objects {
-            self.space.apply(&object.to_string()).await?;
+            space.apply(&object.to_string()).await?;
+        }
+        for object in objects {
+            let name = object["metadata"]["name"].as_str().context("a name")?;
+            let kind = match object["kind"].as_str() {
+                Some("ModelRoute") => "modelroutes",
+                Some("ModelServer") => "modelservers",
+                _ => continue,
+            };
+            let has_all = |known: &Value| contains(&known["spec"], &object["spec"]);
+            self.proxy.until(space, kind, name, has_all).await?;
         }
         Ok(())
     }
@@ -127,6 +142,19 @@ impl Bed {
             Ok(Some(self.ask(prompt).await?.said()?))
         })
         .await
+    }
+}
+
+/// Whether everything of `part` is in `whole`; lists must be as long.
+fn contains(whole: &Value, part: &Value) -> bool {
+    match (whole, part) {
+        (Value::Object(whole), Value::Object(part)) => part
+            .iter()
+            .all(|(key, value)| whole.get(key).is_some_and(|found| contains(found, value))),
+        (Value::Array(whole), Value::Array(part)) => {
+            whole.len() == part.len() && whole.iter().zip(part).all(|(whole, part)| contains(whole, part))
+        }
+        _ => whole == part,
     }
 }
 

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use kthena_tests::{
     clients::{Client, Language},
+    cluster::documents,
     http,
 };
 use serde_json::{Value, json};
@@ -124,7 +125,7 @@ async fn the_objects_of_the_ascend_guide_serve_a_pair() -> Result<()> {
         let pod = GUIDE_POD.replace("ROLE", role).replace("KIND", kv_role);
         bed.space.apply(&pod).await?;
     }
-    bed.space.apply(&GUIDE.replace("MODEL", &model)).await?;
+    bed.apply(&documents(&GUIDE.replace("MODEL", &model))?).await?;
     let [prefill, decode] = ["deepseek-v2-lite-0-prefill-0-0", "deepseek-v2-lite-0-decode-0-0"];
     bed.proxy
         .until_split(&bed.space, "deepseek-v2", &[prefill], &[decode])

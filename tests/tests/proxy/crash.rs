@@ -1,5 +1,7 @@
 //! Engines that end, hang or are lost without the API server knowing.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use anyhow::Result;
 use k8s_openapi::api::core::v1;
 use kthena_tests::{
@@ -64,6 +66,23 @@ async fn connections_to_an_engine_that_has_restarted_are_replaced() -> Result<()
     Ok(())
 }
 
+/// Kills an engine while requests are under way, and waits until it is back.
+async fn crash_under_load(bed: &Bed, pod: &str) -> Result<()> {
+    wait::until("requests in flight", || async {
+        let engine = bed.proxy.engine(&bed.space, "llm", "d-0").await?;
+        Ok((engine["inFlight"].as_u64() > Some(2)).then_some(()))
+    })
+    .await?;
+    bed.kubelet.crash(&bed.space, pod).await?;
+    let is_back = |pod: &v1::Pod| {
+        let status = pod.status.iter();
+        let mut engines = status.flat_map(|status| status.container_statuses.iter().flatten());
+        engines.any(|engine| engine.restart_count > 0 && engine.ready)
+    };
+    bed.space.until(pod, "its engine to be back", is_back).await?;
+    Ok(())
+}
+
 #[tokio::test]
 async fn nobody_notices_a_crash_before_the_first_byte() -> Result<()> {
     let bed = Bed::start("crash").await?;
@@ -77,21 +96,20 @@ async fn nobody_notices_a_crash_before_the_first_byte() -> Result<()> {
     }
     bed.until_split(&["p-0", "p-1"], &["d-0", "d-1"]).await?;
     for victim in ["d-0", "p-1", "d-1", "p-0"] {
-        let ask = (0..10).map(|number| bed.ask(["one", "two", "three"][number % 3]));
-        let asked = futures::future::join_all(ask);
-        let kill = async {
-            wait::until("requests in flight", || async {
-                let engine = bed.proxy.engine(&bed.space, "llm", "d-0").await?;
-                Ok((engine["inFlight"].as_u64() > Some(2)).then_some(()))
-            })
-            .await?;
-            bed.kubelet.crash(&bed.space, victim).await
+        let enough = AtomicBool::new(false);
+        let ask = async |number: usize| {
+            while !enough.load(Ordering::Relaxed) {
+                bed.ask(["one", "two", "three"][number % 3]).await?.said()?;
+            }
+            anyhow::Ok(())
         };
-        let (answers, killed) = tokio::join!(asked, kill);
-        killed?;
-        for answer in answers {
-            answer?.said()?;
-        }
+        let kill = async {
+            let killed = crash_under_load(&bed, victim).await;
+            enough.store(true, Ordering::Relaxed);
+            killed
+        };
+        let asked = futures::future::try_join_all((0..10).map(ask));
+        tokio::try_join!(asked, kill)?;
         bed.until_split(&["p-0", "p-1"], &["d-0", "d-1"]).await?;
     }
     assert!(

@@ -2,7 +2,6 @@
 
 use anyhow::Result;
 use kthena_tests::{http, kubelet::Kubelet};
-use serde_json::Value;
 
 use crate::{
     bed::{Bed, chat, received},
@@ -16,12 +15,11 @@ async fn objects_of_the_same_name_in_two_namespaces_do_not_mix() -> Result<()> {
     let kubelet = Kubelet::on(&bed.cluster, &theirs).start().await?;
     bed.plain().await?;
     let mine = bed.run(Pod::plain("pod")).await?;
-    for object in [
+    let objects = [
         plain_server("llm", "llm"),
         route("llm", theirs.name(), &[("llm", 1)]),
-    ] {
-        theirs.apply(&object.to_string()).await?;
-    }
+    ];
+    bed.apply_in(&theirs, &objects).await?;
     theirs.apply(&Pod::plain("pod").yaml()).await?;
     let other = kubelet.until_ready(&theirs, "pod").await?;
     bed.until_engines(&["pod"]).await?;
@@ -49,10 +47,7 @@ async fn a_route_finds_servers_of_its_own_namespace_alone() -> Result<()> {
     bed.apply(&[plain_server("llm", "llm")]).await?;
     let pod = bed.run(Pod::plain("pod")).await?;
     bed.until_engines(&["pod"]).await?;
-    far.apply(&route("llm", bed.model(), &[("llm", 1)]).to_string())
-        .await?;
-    bed.proxy
-        .until(&far, "modelroutes", "llm", |route: &Value| !route.is_null())
+    bed.apply_in(&far, &[route("llm", bed.model(), &[("llm", 1)])])
         .await?;
     let lost = bed.ask("hello").await?;
     assert_eq!(
@@ -60,10 +55,7 @@ async fn a_route_finds_servers_of_its_own_namespace_alone() -> Result<()> {
         (404, "model_server_not_found")
     );
     // A server there would have to select pods there.
-    far.apply(&plain_server("llm", "llm").to_string()).await?;
-    bed.proxy
-        .until(&far, "modelservers", "llm", |server: &Value| !server.is_null())
-        .await?;
+    bed.apply_in(&far, &[plain_server("llm", "llm")]).await?;
     assert_eq!(bed.ask("hello").await?.code()?, "no_available_pods");
     assert_eq!(received(&pod).await?, 0);
     Ok(())

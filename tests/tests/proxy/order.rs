@@ -53,17 +53,12 @@ impl Model<'_> {
     /// Creates one piece and waits until the proxy has it.
     async fn add(&self, piece: Piece) -> Result<Option<RunningPod>> {
         let (bed, name) = (self.bed, self.name.as_str());
-        let is_there = |object: &Value| !object.is_null();
         match piece {
             Piece::Route => {
                 bed.apply(&[route(name, &self.asked(), &[(name, 100)])]).await?;
-                bed.proxy.until(&bed.space, "modelroutes", name, is_there).await?;
             }
             Piece::Server => {
                 bed.apply(&[split_server(name, name)]).await?;
-                bed.proxy
-                    .until(&bed.space, "modelservers", name, is_there)
-                    .await?;
             }
             Piece::Prefill | Piece::Decode => {
                 let pod = match piece {

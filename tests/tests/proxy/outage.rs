@@ -106,7 +106,8 @@ async fn what_went_unseen_is_learned_from_a_list() -> Result<()> {
     bed.space.api::<v1::Pod>().await?.delete("gone", &now).await?;
     bed.space.api::<ModelRoute>().await?.delete("gone", &now).await?;
     bed.space.api::<ModelServer>().await?.delete("gone", &now).await?;
-    bed.apply(&[route("new", &new_model, &[("llm", 100)])]).await?;
+    let new = route("new", &new_model, &[("llm", 100)]);
+    bed.space.apply(&new.to_string()).await?;
     // Somebody else has the address by now, and must not get this model's requests.
     let heir = bed
         .run(

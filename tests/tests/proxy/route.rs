@@ -26,28 +26,6 @@ async fn two_servers(bed: &Bed) -> Result<[RunningPod; 2]> {
     Ok(pods.try_into().expect("two pods"))
 }
 
-/// Applies an object of a kind and waits until the proxy has its `spec` in these members.
-async fn change(bed: &Bed, kind: &str, object: Value) -> Result<()> {
-    bed.apply(std::slice::from_ref(&object)).await?;
-    let name = object["metadata"]["name"].as_str().expect("a name").to_owned();
-    let has_all = |known: &Value| contains(&known["spec"], &object["spec"]);
-    bed.proxy.until(&bed.space, kind, &name, has_all).await?;
-    Ok(())
-}
-
-/// Whether everything of `part` is in `whole`; lists must be as long.
-fn contains(whole: &Value, part: &Value) -> bool {
-    match (whole, part) {
-        (Value::Object(whole), Value::Object(part)) => part
-            .iter()
-            .all(|(key, value)| whole.get(key).is_some_and(|found| contains(found, value))),
-        (Value::Array(whole), Value::Array(part)) => {
-            whole.len() == part.len() && whole.iter().zip(part).all(|(whole, part)| contains(whole, part))
-        }
-        _ => whole == part,
-    }
-}
-
 async fn ask(bed: &Bed, model: &str) -> Result<http::Answer> {
     http::post(&bed.chat_url(), &chat(model, "hello")).await
 }
@@ -72,17 +50,17 @@ async fn weights_can_be_shifted_from_one_server_to_another() -> Result<()> {
     let bed = Bed::start("weights").await?;
     let pods = two_servers(&bed).await?;
     let weights = |a, b| route("split", bed.model(), &[("a", a), ("b", b)]);
-    change(&bed, "modelroutes", weights(100, 0)).await?;
+    bed.apply(&[weights(100, 0)]).await?;
     assert_eq!(shares(&bed, &pods, 30).await?, [30, 0]);
-    change(&bed, "modelroutes", weights(50, 50)).await?;
+    bed.apply(&[weights(50, 50)]).await?;
     let [a, b] = shares(&bed, &pods, 60).await?;
     assert!(
         a > 5 && b > 5,
         "{a} and {b} of 60: less than once in a billion times"
     );
-    change(&bed, "modelroutes", weights(0, 100)).await?;
+    bed.apply(&[weights(0, 100)]).await?;
     assert_eq!(shares(&bed, &pods, 30).await?, [0, 30]);
-    change(&bed, "modelroutes", route("split", bed.model(), &[("a", 1)])).await?;
+    bed.apply(&[route("split", bed.model(), &[("a", 1)])]).await?;
     assert_eq!(shares(&bed, &pods, 30).await?, [30, 0]);
     Ok(())
 }
@@ -92,12 +70,12 @@ async fn a_model_gets_another_name() -> Result<()> {
     let bed = Bed::start("rename").await?;
     two_servers(&bed).await?;
     let new = format!("{}-new", bed.model());
-    change(&bed, "modelroutes", route("llm", bed.model(), &[("a", 1)])).await?;
+    bed.apply(&[route("llm", bed.model(), &[("a", 1)])]).await?;
     ask(&bed, bed.model()).await?.said()?;
     // The name of a route's model is not to be changed; the API server says so, and nothing happens.
     let refused = bed.apply(&[route("llm", &new, &[("a", 1)])]).await.unwrap_err();
     assert!(format!("{refused:#}").contains("immutable"), "{refused:#}");
-    change(&bed, "modelroutes", route("llm-new", &new, &[("a", 1)])).await?;
+    bed.apply(&[route("llm-new", &new, &[("a", 1)])]).await?;
     ask(&bed, &new).await?.said()?;
     let routes = bed.space.api::<ModelRoute>().await?;
     routes.delete("llm", &DeleteParams::default()).await?;
@@ -130,7 +108,7 @@ async fn adapters_are_added_and_removed() -> Result<()> {
         route["spec"]["loraAdapters"] = json!(names);
         route
     };
-    change(&bed, "modelroutes", adapters(&[&sql])).await?;
+    bed.apply(&[adapters(&[&sql])]).await?;
     let answer = ask(&bed, &sql).await?;
     answer.said()?;
     assert_eq!(
@@ -139,7 +117,7 @@ async fn adapters_are_added_and_removed() -> Result<()> {
         "the engine was asked for the adapter, not for its base"
     );
     assert_eq!(ask(&bed, &law).await?.status, 404);
-    change(&bed, "modelroutes", adapters(&[&law])).await?;
+    bed.apply(&[adapters(&[&law])]).await?;
     ask(&bed, &law).await?.said()?;
     assert_eq!(ask(&bed, &sql).await?.status, 404);
     assert_eq!(received(&pod).await?, 2);
@@ -196,19 +174,19 @@ async fn a_server_follows_its_own_changes() -> Result<()> {
     // Selector and port change together.
     server["spec"]["workloadSelector"]["matchLabels"][labels::MODEL_SERVING_NAME] = "other".into();
     server["spec"]["workloadPort"]["port"] = 8001.into();
-    change(&bed, "modelservers", server.clone()).await?;
+    bed.apply(std::slice::from_ref(&server)).await?;
     bed.until_engines(&["second"]).await?;
     bed.ask("hello").await?.said()?;
     assert_eq!((received(&first).await?, received(&second).await?), (1, 1));
     // The engine's other name.
     server["spec"]["model"] = "second-name".into();
-    change(&bed, "modelservers", server.clone()).await?;
+    bed.apply(std::slice::from_ref(&server)).await?;
     bed.ask("hello").await?.said()?;
     server["spec"]["model"] = "unknown".into();
-    change(&bed, "modelservers", server.clone()).await?;
+    bed.apply(std::slice::from_ref(&server)).await?;
     assert_eq!(bed.ask("hello").await?.status, 404);
     server["spec"]["model"] = "tiny".into();
-    change(&bed, "modelservers", server.clone()).await?;
+    bed.apply(std::slice::from_ref(&server)).await?;
     bed.ask("hello").await?.said()?;
     assert_eq!(
         models_asked(&second).await?,
@@ -217,7 +195,7 @@ async fn a_server_follows_its_own_changes() -> Result<()> {
 
     // A selector that nothing matches leaves nothing, where the reference keeps what it had.
     server["spec"]["workloadSelector"]["matchLabels"][labels::MODEL_SERVING_NAME] = "nobody".into();
-    change(&bed, "modelservers", server.clone()).await?;
+    bed.apply(std::slice::from_ref(&server)).await?;
     bed.until_engines(&[]).await?;
     let lost = bed.ask("hello").await?;
     assert_eq!((lost.status, lost.code()?.as_str()), (503, "no_available_pods"));
@@ -225,7 +203,7 @@ async fn a_server_follows_its_own_changes() -> Result<()> {
     server["spec"]["workloadSelector"]["matchLabels"] =
         json!({labels::MODEL_SERVING_NAME: "llm", "tier": "gold"});
     server["spec"]["workloadPort"]["port"] = 8000.into();
-    change(&bed, "modelservers", server).await?;
+    bed.apply(&[server]).await?;
     bed.until_engines(&[]).await?;
     bed.pods(&[Pod::plain("first").label("tier", "gold")]).await?;
     bed.until_engines(&["first"]).await?;
@@ -238,7 +216,7 @@ async fn a_server_follows_its_own_changes() -> Result<()> {
 async fn of_two_routes_for_a_model_the_older_counts() -> Result<()> {
     let bed = Bed::start("older").await?;
     let pods = two_servers(&bed).await?;
-    change(&bed, "modelroutes", route("z-older", bed.model(), &[("a", 1)])).await?;
+    bed.apply(&[route("z-older", bed.model(), &[("a", 1)])]).await?;
     // Times of creation are whole seconds; names decide among equals.
     let routes = bed.space.api::<ModelRoute>().await?;
     let older = routes.get("z-older").await?.creation_timestamp();
@@ -252,10 +230,10 @@ async fn of_two_routes_for_a_model_the_older_counts() -> Result<()> {
         Ok((now.creation_timestamp() > older).then_some(()))
     })
     .await?;
-    change(&bed, "modelroutes", route("a-younger", bed.model(), &[("b", 1)])).await?;
+    bed.apply(&[route("a-younger", bed.model(), &[("b", 1)])]).await?;
     assert_eq!(shares(&bed, &pods, 10).await?, [10, 0]);
     // A change does not make it younger.
-    change(&bed, "modelroutes", route("z-older", bed.model(), &[("a", 2)])).await?;
+    bed.apply(&[route("z-older", bed.model(), &[("a", 2)])]).await?;
     assert_eq!(shares(&bed, &pods, 10).await?, [10, 0]);
     routes.delete("z-older", &DeleteParams::default()).await?;
     bed.proxy
