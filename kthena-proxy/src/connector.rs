@@ -35,6 +35,11 @@ pub trait Connector: fmt::Debug + Send + Sync {
     /// Edits the decode request. `answer` is prefill's, where it was asked first.
     fn decode(&self, hand_over: &HandOver<'_>, answer: Option<&Answer<'_>>, edits: &mut Edits) -> Decode;
 
+    /// Whether what prefill computed can be read once only. A store that engines share keeps it.
+    fn reads_once(&self) -> bool {
+        false
+    }
+
     /// Whether a decode engine can answer a whole request by itself. SGLang's cannot: it waits for its partner.
     fn decode_stands_alone(&self) -> bool {
         true
@@ -66,6 +71,8 @@ pub enum Decode {
 pub enum Alone {
     /// Several prompts in one request: one set of parameters serves one prompt.
     Batch,
+    /// Several answers to one prompt: an engine gives the cache up after the first of them has read it.
+    SeveralAnswers,
     /// The prompt's own log probabilities exist only where the prompt is computed.
     PromptLogprobs,
     /// The same, asked for by `echo` with `logprobs`.
@@ -88,6 +95,7 @@ impl Alone {
     pub const fn label(self) -> &'static str {
         match self {
             Self::Batch => "batch",
+            Self::SeveralAnswers => "several_answers",
             Self::PromptLogprobs => "prompt_logprobs",
             Self::EchoLogprobs => "echo_logprobs",
             Self::BeamSearch => "beam_search",
@@ -204,6 +212,11 @@ pub fn alone(operation: Operation, body: &[u8], peek: &Peek, connector: &dyn Con
     if operation == Operation::Completions && prompts > 1 {
         return Some(Alone::Batch);
     }
+    // vLLM reads the cache once for each answer. NIXL's prefill frees it after the first time (and logs "potentially invalid KV
+    // blocks"), so that the others read what may be another prompt's by now; Mooncake's second reader gets an error.
+    if connector.reads_once() && [Key::N, Key::BestOf].into_iter().any(|key| is_above_one(body, peek, key)) {
+        return Some(Alone::SeveralAnswers);
+    }
     if peek.is_set(body, Key::PromptLogprobs) {
         return Some(Alone::PromptLogprobs);
     }
@@ -217,6 +230,11 @@ pub fn alone(operation: Operation, body: &[u8], peek: &Peek, connector: &dyn Con
         return Some(Alone::Background);
     }
     None
+}
+
+fn is_above_one(body: &[u8], peek: &Peek, key: Key) -> bool {
+    let number = peek.raw(body, key).and_then(|raw| serde_json::from_slice::<f64>(raw).ok());
+    number.is_some_and(|number| number > 1.0)
 }
 
 /// How many prompts a completion has: a string or a list of token ids is one, a list of those as many as it is long.
@@ -250,6 +268,17 @@ pub fn prefill_edits(operation: Operation, body: &[u8], peek: &Peek, edits: &mut
     }
     // More tokens than one can neither be demanded nor be made of one prompt's cache.
     edits.remove(Key::MinTokens).remove(Key::BestOf);
+    // What ends the answer is decode's to find. An engine that finds it in prefill's one token calls the prompt's cache finished:
+    // vLLM's Mooncake then keeps it for minutes, for a decode that is no longer asked for it. What is no list and no text stays,
+    // so that prefill refuses it.
+    for key in [Key::Stop, Key::StopSequences, Key::StopTokenIds] {
+        if peek
+            .raw(body, key)
+            .is_some_and(|raw| raw.starts_with(b"[") || raw.starts_with(b"\""))
+        {
+            edits.remove(key);
+        }
+    }
     if peek.has(Key::N) {
         edits.set(Key::N, "1");
     }

@@ -26,6 +26,10 @@ impl Connector for Mooncake {
         }
     }
 
+    fn reads_once(&self) -> bool {
+        true
+    }
+
     fn prefill(&self, hand_over: &HandOver<'_>, edits: &mut Edits) {
         let parameters = match hand_over.prefill.ports().mooncake_bootstrap {
             Some(_) => serde_json::json!({

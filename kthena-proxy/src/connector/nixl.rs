@@ -28,6 +28,10 @@ impl Connector for Nixl {
         Order::PrefillFirst
     }
 
+    fn reads_once(&self) -> bool {
+        true
+    }
+
     fn prefill(&self, _: &HandOver<'_>, edits: &mut Edits) {
         edits.set(Key::KvTransferParams, PREFILL);
     }

@@ -105,6 +105,21 @@ fn prefill_makes_one_token_in_one_piece() {
         r#"{"prompt":"x","max_tokens":1}"#,
     );
     check(
+        Operation::Completions,
+        r#"{"prompt":"x","stop":["a"],"stop_token_ids":[7],"max_tokens":9}"#,
+        r#"{"prompt":"x","max_tokens":1}"#,
+    );
+    check(
+        Operation::Completions,
+        r#"{"prompt":"x","stop":7,"max_tokens":9}"#,
+        r#"{"prompt":"x","stop":7,"max_tokens":1}"#,
+    );
+    check(
+        Operation::Messages,
+        r#"{"stop_sequences":["a"],"max_tokens":9,"messages":[]}"#,
+        r#"{"max_tokens":1,"messages":[]}"#,
+    );
+    check(
         Operation::Responses,
         r#"{"input":"x","max_output_tokens":9,"store":true,"background":false}"#,
         r#"{"input":"x","max_output_tokens":1,"store":false}"#,
@@ -343,6 +358,30 @@ fn what_cannot_be_split_is_answered_by_decode_alone() {
         r#"{"background":true}"#,
         Some(Alone::Background),
     );
+}
+
+#[test]
+fn several_answers_are_not_made_of_a_cache_that_is_read_once() {
+    let check = |protocol: Protocol, body: &str, expected: Option<Alone>| {
+        let peek = Peek::read(body.as_bytes()).unwrap();
+        let found = alone(Operation::Chat, body.as_bytes(), &peek, protocol.0);
+        assert_eq!(found, expected, "{} {body}", protocol.0.name());
+    };
+    for protocol in [vllm(None), vllm(Some(Type::Nixl)), vllm(Some(Type::Mooncake))] {
+        for (body, expected) in [
+            (r#"{"n":2}"#, Some(Alone::SeveralAnswers)),
+            (r#"{"best_of":3}"#, Some(Alone::SeveralAnswers)),
+            (r#"{"n":1,"best_of":1}"#, None),
+            (r#"{"n":null}"#, None),
+            (r#"{"n":"2"}"#, None),
+            ("{}", None),
+        ] {
+            check(protocol, body, expected);
+        }
+    }
+    for protocol in [vllm(Some(Type::Http)), vllm(Some(Type::Lmcache)), sglang(None)] {
+        check(protocol, r#"{"n":2}"#, None);
+    }
 }
 
 #[test]

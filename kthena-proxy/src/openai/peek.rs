@@ -56,6 +56,12 @@ keys! {
     MaxOutputTokens = "max_output_tokens",
     /// vLLM: tokens before a stop may end the answer.
     MinTokens = "min_tokens",
+    /// Texts that end the answer.
+    Stop = "stop",
+    /// Anthropic: the same.
+    StopSequences = "stop_sequences",
+    /// vLLM: tokens that end the answer.
+    StopTokenIds = "stop_token_ids",
     /// Answers per prompt.
     N = "n",
     /// Candidates per answer.
