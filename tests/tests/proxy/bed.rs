@@ -163,15 +163,23 @@ pub(crate) fn chat(model: &str, prompt: &str) -> Value {
     json!({"model": model, "messages": [{"role": "user", "content": prompt}], "max_tokens": TOKENS})
 }
 
-/// What an engine has counted.
-pub(crate) async fn stats(pod: &RunningPod) -> Result<Stats> {
+/// What an engine has counted so far. It counts the end of a request when the answer has left, so the client may be faster.
+pub(crate) async fn stats_now(pod: &RunningPod) -> Result<Stats> {
     let answer = http::get(&format!("{}/sim/stats", pod.url())).await?;
     serde_json::from_value(answer.json()?).context("the statistics of an engine")
 }
 
+/// What an engine has counted when all requests that it has got are over.
+pub(crate) async fn stats(pod: &RunningPod) -> Result<Stats> {
+    let is_over = |phase: &PhaseStats| phase.received == phase.finished + phase.failed + phase.aborted;
+    let are_over = |stats: &Stats| [stats.plain, stats.prefill, stats.decode].iter().all(is_over);
+    let what = format!("{} to be done with its requests", pod.name);
+    wait::until_value(&what, || stats_now(pod), are_over).await
+}
+
 /// How many inference requests an engine has got, whatever for.
 pub(crate) async fn received(pod: &RunningPod) -> Result<u64> {
-    let stats = stats(pod).await?;
+    let stats = stats_now(pod).await?;
     Ok(stats.plain.received + stats.prefill.received + stats.decode.received)
 }
 
