@@ -7,6 +7,7 @@ pub mod edit;
 pub mod error;
 pub mod estimate;
 pub mod form;
+mod json;
 pub mod models;
 pub mod operation;
 pub mod peek;

@@ -240,8 +240,8 @@ impl Shared {
         ctx.model = model;
         ctx.model_label = snapshot.label(&ctx.model).unwrap_or_else(|| self.unknown.clone());
         ctx.downstream = Some(self.metrics.downstream(&ctx.model_label));
-        if let (Some(body), Some(peek)) = (&body, &peek) {
-            ctx.input_tokens = estimate::input_tokens(body, peek);
+        if let Some(peek) = &peek {
+            ctx.input_tokens = estimate::input_tokens(peek);
         }
         self.proxy(session, ctx, &snapshot, &path, body, peek).await
     }

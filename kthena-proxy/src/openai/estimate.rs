@@ -1,194 +1,172 @@
 //! The estimate of a request's input tokens: characters divided by four, rounded up.
 //!
-//! Limits, metrics and the access log use it before any engine has counted. It reads the raw JSON text: nothing is unescaped.
+//! Limits, metrics and the access log use it before any engine has counted. It is made while the body is peeked, in the same pass:
+//! nothing is unescaped, nothing is read twice.
 
-use std::borrow::Cow;
-use std::fmt;
+use std::ops::Range;
 
-use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
-
+use super::json::{Cursor, Invalid};
 use super::peek::{Key, Peek};
 
 /// What surrounds a turn in the chat template that the estimate assumes: `<|im_start|>`, two line feeds and `<|im_end|>`.
 const TURN: usize = "<|im_start|>\n<|im_end|>\n".len();
+/// How deep lists of prompts are looked into: batches of lists of token ids.
+const PROMPT_DEPTH: usize = 2;
 
 /// Estimated input tokens of a body. Zero where there is no text, as for an image alone.
 #[must_use]
-pub fn input_tokens(body: &[u8], peek: &Peek) -> u64 {
-    (characters(body, peek) as u64).div_ceil(4)
+pub fn input_tokens(peek: &Peek) -> u64 {
+    (peek.characters().total() as u64).div_ceil(4)
 }
 
-fn characters(body: &[u8], peek: &Peek) -> usize {
-    if let Some(prompt) = text(body, peek, Key::Prompt) {
-        return prompt_characters(prompt);
-    }
-    if let Some(messages) = text(body, peek, Key::Messages) {
-        let system = text(body, peek, Key::System)
-            .and_then(content_characters)
-            .map_or(0, |n| TURN + "system".len() + n);
-        return system + turns_characters(messages);
-    }
-    if let Some(input) = text(body, peek, Key::Input) {
-        let instructions = text(body, peek, Key::Instructions)
-            .and_then(string_characters)
-            .filter(|n| *n > 0)
-            .map_or(0, |n| TURN + "developer".len() + n);
-        let turns =
-            string_characters(input).map_or_else(|| turns_characters(input), |n| TURN + "user".len() + n);
-        return instructions + turns;
-    }
-    0
+/// Characters of the members that have text, of the last occurrence of each.
+#[derive(Debug, Default)]
+pub(super) struct Characters {
+    prompt: Option<usize>,
+    messages: Option<usize>,
+    system: Option<usize>,
+    input: Option<usize>,
+    instructions: Option<usize>,
 }
 
-fn text<'b>(body: &'b [u8], peek: &Peek, key: Key) -> Option<&'b str> {
-    peek.raw(body, key).and_then(|raw| std::str::from_utf8(raw).ok())
+impl Characters {
+    /// Passes over the value of a member, and counts.
+    pub(super) fn read(&mut self, key: Key, cursor: &mut Cursor<'_>) -> Result<Range<usize>, Invalid> {
+        cursor.peek()?;
+        let start = cursor.at();
+        match key {
+            Key::Prompt => self.prompt = Some(prompt(cursor, PROMPT_DEPTH)?),
+            Key::Messages => self.messages = Some(turns(cursor)?),
+            Key::System => self.system = content(cursor)?,
+            Key::Input => {
+                self.input = Some(match cursor.peek()? {
+                    b'"' => TURN + "user".len() + cursor.string()?.characters(),
+                    _ => turns(cursor)?,
+                });
+            }
+            Key::Instructions => self.instructions = text(cursor)?,
+            _ => return cursor.value(),
+        }
+        Ok(start..cursor.at())
+    }
+
+    fn total(&self) -> usize {
+        let turn = |role: &str, text: Option<usize>| text.map_or(0, |n| TURN + role.len() + n);
+        match (self.prompt, self.messages, self.input) {
+            (Some(prompt), ..) => prompt,
+            (_, Some(messages), _) => turn("system", self.system) + messages,
+            (.., Some(input)) => turn("developer", self.instructions.filter(|n| *n > 0)) + input,
+            _ => 0,
+        }
+    }
 }
 
 /// Characters of a prompt: a string, token ids (each counts as the four characters of a token), or lists of either.
-fn prompt_characters(raw: &str) -> usize {
-    if let Some(count) = string_characters(raw) {
-        return count;
-    }
-    let items: Vec<&RawValue> = serde_json::from_str(raw).unwrap_or_default();
-    items
-        .iter()
-        .map(|item| {
-            if item.get().starts_with(['"', '[']) {
-                prompt_characters(item.get())
-            } else {
-                4
-            }
-        })
-        .sum()
-}
-
-/// A turn of a chat, or an item of a response's input; all of it is optional because anything may stand in its place.
-#[derive(Default)]
-struct Turn<'a> {
-    kind: Option<Cow<'a, str>>,
-    role: Option<&'a RawValue>,
-    content: Option<&'a RawValue>,
-    text: Option<&'a RawValue>,
-}
-
-impl<'de> Deserialize<'de> for Turn<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(TurnVisitor)
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Name {
-    Type,
-    Role,
-    Content,
-    Text,
-    #[serde(other)]
-    Other,
-}
-
-struct TurnVisitor;
-
-/// Passes over what is no object instead of refusing the list that it stands in.
-macro_rules! nothing {
-    ($($method:ident: $kind:ty),*) => { $(fn $method<E>(self, _: $kind) -> Result<Turn<'de>, E> { Ok(Turn::default()) })* };
-}
-
-impl<'de> Visitor<'de> for TurnVisitor {
-    type Value = Turn<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a turn")
-    }
-
-    nothing!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str);
-
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(Turn::default())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
-        while items.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Turn::default())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
-        let mut turn = Turn::default();
-        while let Some(name) = members.next_key::<Name>()? {
-            match name {
-                Name::Type => turn.kind = serde_json::from_str(members.next_value::<&RawValue>()?.get()).ok(),
-                Name::Role => turn.role = Some(members.next_value()?),
-                Name::Content => turn.content = Some(members.next_value()?),
-                Name::Text => turn.text = Some(members.next_value()?),
-                Name::Other => {
-                    members.next_value::<IgnoredAny>()?;
-                }
-            }
+fn prompt(cursor: &mut Cursor<'_>, depth: usize) -> Result<usize, Invalid> {
+    match cursor.peek()? {
+        b'"' => Ok(cursor.string()?.characters()),
+        b'[' if depth > 0 => {
+            let mut sum = 0;
+            cursor.elements(|cursor| {
+                sum += match cursor.peek()? {
+                    b'"' | b'[' => prompt(cursor, depth - 1)?,
+                    _ => cursor.value().map(|_token| 4)?,
+                };
+                Ok(())
+            })?;
+            Ok(sum)
         }
-        Ok(turn)
+        _ => cursor.value().map(|_other| 0),
     }
 }
 
-fn turns_characters(raw: &str) -> usize {
-    let turns: Vec<Turn<'_>> = serde_json::from_str(raw).unwrap_or_default();
-    turns
-        .iter()
-        .filter_map(|turn| {
-            if !matches!(turn.kind.as_deref(), None | Some("" | "message")) {
-                return None;
-            }
-            let role = string_characters(turn.role?.get())?;
-            Some(TURN + role + content_characters(turn.content?.get())?)
-        })
-        .sum()
+/// Characters of a chat's turns, or of the items of a response's input. Whatever else stands among them counts nothing.
+fn turns(cursor: &mut Cursor<'_>) -> Result<usize, Invalid> {
+    let mut sum = 0;
+    if cursor.peek()? == b'[' {
+        cursor.elements(|cursor| {
+            sum += turn(cursor)?.unwrap_or(0);
+            Ok(())
+        })?;
+    } else {
+        cursor.value()?;
+    }
+    Ok(sum)
+}
+
+fn turn(cursor: &mut Cursor<'_>) -> Result<Option<usize>, Invalid> {
+    let (mut counts, mut role, mut said) = (true, None, None);
+    members(cursor, |cursor, name| {
+        match name {
+            "type" => counts = is_kind(cursor, &["", "message"])?,
+            "role" => role = text(cursor)?,
+            "content" => said = content(cursor)?,
+            _ => cursor.value().map(drop)?,
+        }
+        Ok(())
+    })?;
+    Ok(role
+        .zip(said)
+        .filter(|_| counts)
+        .map(|(role, said)| TURN + role + said))
 }
 
 /// Characters of a turn's content: a string, or its blocks of text joined by line feeds; `None` where it has no text.
-fn content_characters(raw: &str) -> Option<usize> {
-    if let Some(count) = string_characters(raw) {
-        return Some(count);
+fn content(cursor: &mut Cursor<'_>) -> Result<Option<usize>, Invalid> {
+    if cursor.peek()? != b'[' {
+        return text(cursor);
     }
-    let blocks: Vec<Turn<'_>> = serde_json::from_str(raw).ok()?;
-    blocks
-        .iter()
-        .filter_map(|block| {
-            matches!(
-                block.kind.as_deref(),
-                None | Some("text" | "input_text" | "output_text")
-            )
-            .then_some(())?;
-            string_characters(block.text?.get())
-        })
-        .reduce(|all, one| all + 1 + one)
+    let mut all: Option<usize> = None;
+    cursor.elements(|cursor| {
+        if let Some(one) = block(cursor)? {
+            all = Some(all.map_or(one, |all| all + 1 + one));
+        }
+        Ok(())
+    })?;
+    Ok(all)
 }
 
-/// Unicode code points of a JSON string, given with its quotes and escapes; `None` where it is something else.
-fn string_characters(raw: &str) -> Option<usize> {
-    let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
-    // Code points as they stand, less what escapes write in several characters.
-    let points = inner.chars().count();
-    let mut surplus = 0;
-    let mut rest = inner.as_bytes();
-    while let Some(at) = memchr::memchr(b'\\', rest) {
-        let escape = &rest[at..];
-        let long = escape.get(1) == Some(&b'u');
-        let low_surrogate = long
-            && matches!(escape.get(2), Some(b'd' | b'D'))
-            && matches!(
-                escape.get(3),
-                Some(b'c' | b'd' | b'e' | b'f' | b'C' | b'D' | b'E' | b'F')
-            );
-        surplus += match (long, low_surrogate) {
-            (_, true) => 6,
-            (true, false) => 5,
-            (false, false) => 1,
-        };
-        rest = escape.get(if long { 6 } else { 2 }..).unwrap_or_default();
+fn block(cursor: &mut Cursor<'_>) -> Result<Option<usize>, Invalid> {
+    let (mut counts, mut said) = (true, None);
+    members(cursor, |cursor, name| {
+        match name {
+            "type" => counts = is_kind(cursor, &["text", "input_text", "output_text"])?,
+            "text" => said = text(cursor)?,
+            _ => cursor.value().map(drop)?,
+        }
+        Ok(())
+    })?;
+    Ok(said.filter(|_| counts))
+}
+
+/// Visits the members of an object; anything else has none.
+fn members<'t>(
+    cursor: &mut Cursor<'t>,
+    mut member: impl FnMut(&mut Cursor<'t>, &str) -> Result<(), Invalid>,
+) -> Result<(), Invalid> {
+    if cursor.peek()? != b'{' {
+        return cursor.value().map(drop);
     }
-    Some(points.saturating_sub(surplus))
+    cursor.members(|cursor, name| member(cursor, name.decode().as_deref().unwrap_or_default()))
+}
+
+/// Characters of a string; `None` where it is something else.
+fn text(cursor: &mut Cursor<'_>) -> Result<Option<usize>, Invalid> {
+    match cursor.peek()? {
+        b'"' => Ok(Some(cursor.string()?.characters())),
+        _ => cursor.value().map(|_other| None),
+    }
+}
+
+/// Whether a `type` is one of these; one that is no string is as good as none.
+fn is_kind(cursor: &mut Cursor<'_>, kinds: &[&str]) -> Result<bool, Invalid> {
+    match cursor.peek()? {
+        b'"' => {
+            let kind = cursor.string()?.decode();
+            Ok(kind.is_none_or(|kind| kinds.contains(&kind.as_ref())))
+        }
+        _ => cursor.value().map(|_other| true),
+    }
 }
 
 #[cfg(test)]
@@ -197,11 +175,8 @@ mod tests {
 
     fn check(body: &str, characters_expected: usize) {
         let peek = Peek::read(body.as_bytes()).unwrap();
-        assert_eq!(characters(body.as_bytes(), &peek), characters_expected, "{body}");
-        assert_eq!(
-            input_tokens(body.as_bytes(), &peek),
-            (characters_expected as u64).div_ceil(4)
-        );
+        assert_eq!(peek.characters().total(), characters_expected, "{body}");
+        assert_eq!(input_tokens(&peek), (characters_expected as u64).div_ceil(4));
     }
 
     #[test]
@@ -253,5 +228,15 @@ mod tests {
         check(r#"{"prompt":[1,2,3]}"#, 12);
         check(r#"{"prompt":["ab","c"]}"#, 3);
         check(r#"{"prompt":[[1,2],[3]]}"#, 12);
+    }
+
+    #[test]
+    fn what_is_no_string_is_passed_over() {
+        check(
+            r#"{"messages":[{"type":7,"rol\u0065":"user","content":"hi"},{"role":"user","content":{"a":[1]}},[2],"x",null]}"#,
+            30,
+        );
+        check(r#"{"prompt":[[[1,2,3]]],"system":[1],"input":{}}"#, 0);
+        check(r#"{"prompt":"abcd","prompt":"ab"}"#, 2);
     }
 }

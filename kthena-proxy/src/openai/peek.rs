@@ -3,8 +3,10 @@
 use std::fmt;
 use std::ops::Range;
 
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
-use serde_json::value::RawValue;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+
+use super::estimate::Characters;
+use super::json::{Cursor, Invalid};
 
 /// Why a body is not usable.
 #[derive(Debug, thiserror::Error)]
@@ -118,31 +120,43 @@ pub struct Peek {
     open: usize,
     /// Offset of the closing brace.
     close: usize,
+    characters: Characters,
 }
 
 impl Peek {
     /// Reads a body once. It must be one JSON object; its values are checked for syntax but not decoded.
     pub fn read(body: &[u8]) -> Result<Self, Error> {
         let text = std::str::from_utf8(body).map_err(Error::Encoding)?;
-        let open = text.len() - text.trim_start_matches([' ', '\t', '\n', '\r']).len();
-        let close = text
-            .trim_end_matches([' ', '\t', '\n', '\r'])
-            .len()
-            .saturating_sub(1);
+        Self::scan(text).map_err(|Invalid| Error::Syntax(reason(text)))
+    }
+
+    fn scan(text: &str) -> Result<Self, Invalid> {
+        let mut cursor = Cursor::new(text);
+        cursor.peek()?;
         let mut peek = Self {
             members: Vec::with_capacity(8),
-            open,
-            close,
+            open: cursor.at(),
+            ..Self::default()
         };
-        let mut deserializer = serde_json::Deserializer::from_str(text);
-        deserializer
-            .deserialize_map(MembersVisitor {
-                text,
-                peek: &mut peek,
-            })
-            .map_err(Error::Syntax)?;
-        deserializer.end().map_err(Error::Syntax)?;
-        Ok(peek)
+        cursor.members(|cursor, name| {
+            let Some(key) = Key::of(&name.decode().ok_or(Invalid)?) else {
+                return cursor.value().map(drop);
+            };
+            let value = peek.characters.read(key, cursor)?;
+            peek.members.push(Member {
+                key,
+                start: name.start as u32,
+                value_start: value.start as u32,
+                value_end: value.end as u32,
+            });
+            Ok(())
+        })?;
+        peek.close = cursor.at() - 1;
+        if cursor.is_at_end() {
+            Ok(peek)
+        } else {
+            Err(Invalid)
+        }
     }
 
     /// The raw JSON text of a member; of its last occurrence, where a body repeats it, as every decoder in the field has it.
@@ -196,17 +210,30 @@ impl Peek {
             .map(|m| m.start as usize..m.value_end as usize)
     }
 
+    pub(super) fn characters(&self) -> &Characters {
+        &self.characters
+    }
+
     pub(super) fn braces(&self) -> (usize, usize) {
         (self.open, self.close)
     }
 }
 
-struct MembersVisitor<'a, 'p> {
-    text: &'a str,
-    peek: &'p mut Peek,
+/// What is wrong with a text that is no JSON object, as `serde_json` puts it.
+fn reason(text: &str) -> serde_json::Error {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    match deserializer
+        .deserialize_map(AnObject)
+        .and_then(|()| deserializer.end())
+    {
+        Err(error) => error,
+        Ok(()) => serde::de::Error::custom("it cannot be read"),
+    }
 }
 
-impl<'de> Visitor<'de> for MembersVisitor<'de, '_> {
+struct AnObject;
+
+impl<'de> Visitor<'de> for AnObject {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -214,48 +241,8 @@ impl<'de> Visitor<'de> for MembersVisitor<'de, '_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        // The deserializer lends slices of the text itself, so a value's place is the distance of two addresses.
-        let base = self.text.as_ptr() as usize;
-        let mut after = self.peek.open + 1;
-        while let Some(key) = map.next_key_seed(KeySeed)? {
-            let value: &'de RawValue = map.next_value()?;
-            let value_start = value.get().as_ptr() as usize - base;
-            let value_end = value_start + value.get().len();
-            if let Some(key) = key {
-                let gap = &self.text.as_bytes()[after..value_start];
-                let start = after + memchr::memchr(b'"', gap).unwrap_or(0);
-                self.peek.members.push(Member {
-                    key,
-                    start: start as u32,
-                    value_start: value_start as u32,
-                    value_end: value_end as u32,
-                });
-            }
-            after = value_end;
-        }
+        while map.next_entry::<String, IgnoredAny>()?.is_some() {}
         Ok(())
-    }
-}
-
-struct KeySeed;
-
-impl<'de> DeserializeSeed<'de> for KeySeed {
-    type Value = Option<Key>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for KeySeed {
-    type Value = Option<Key>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a member name")
-    }
-
-    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
-        Ok(Key::of(name))
     }
 }
 
