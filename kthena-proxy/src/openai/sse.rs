@@ -39,10 +39,7 @@ impl HideUsage {
             self.held.split().freeze()
         };
         let complete = last_event_end(&all);
-        let (mut ready, rest) = (all.slice(..complete), all.slice(complete..));
-        if looks_like_usage(&ready) {
-            ready = without_usage(&ready);
-        }
+        let (ready, rest) = (without_usage(all.slice(..complete)), all.slice(complete..));
         if rest.len() > LONGEST && !looks_like_usage(&rest) {
             self.passing = true;
             return join(ready, rest);
@@ -75,23 +72,36 @@ fn join(first: Bytes, second: Bytes) -> Bytes {
     both.freeze()
 }
 
-/// Only a buffer that holds these bytes can hold a usage event; one search decides it for all events in the buffer.
-fn looks_like_usage(bytes: &[u8]) -> bool {
+/// Only what holds these bytes can be a usage event; one search decides it for all events in a buffer.
+fn usage_names(bytes: &[u8]) -> impl Iterator<Item = usize> + '_ {
     memmem::find_iter(bytes, b"\"usage\":")
-        .any(|at| bytes[at + 8..].trim_ascii_start().first() != Some(&b'n'))
+        .filter(|at| bytes[at + 8..].trim_ascii_start().first() != Some(&b'n'))
 }
 
-fn without_usage(events: &[u8]) -> Bytes {
-    let mut kept = BytesMut::with_capacity(events.len());
-    let mut rest = events;
-    while !rest.is_empty() {
-        let end = event_end(rest).unwrap_or(rest.len());
-        let (event, after) = rest.split_at(end);
-        if !is_usage_event(event) {
-            kept.extend_from_slice(event);
+fn looks_like_usage(bytes: &[u8]) -> bool {
+    usage_names(bytes).next().is_some()
+}
+
+/// Complete events but for those that are usage events; no other event is looked at.
+fn without_usage(events: Bytes) -> Bytes {
+    let mut kept = BytesMut::new();
+    let mut from = 0;
+    for at in usage_names(&events) {
+        let Some(before) = events.get(from..at) else {
+            continue; // in the event that was taken out last
+        };
+        let begin = from + last_event_end(before);
+        let end = event_end(&events[begin..]).map_or(events.len(), |end| begin + end);
+        if is_usage_event(&events[begin..end]) {
+            kept.reserve(events.len() - from);
+            kept.extend_from_slice(&events[from..begin]);
+            from = end;
         }
-        rest = after;
     }
+    if from == 0 {
+        return events;
+    }
+    kept.extend_from_slice(&events[from..]);
     kept.freeze()
 }
 
