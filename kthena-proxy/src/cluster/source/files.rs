@@ -50,7 +50,11 @@ impl Files {
     /// Reads, sends, waits, again and again; ends when nobody listens any more.
     pub async fn run(mut self, updates: mpsc::Sender<Update>) {
         let (wake, mut woken) = mpsc::channel::<()>(1);
-        let watcher = notify::recommended_watcher(move |_event| {
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            // Reading is no change; this very source reads, and would wake itself for ever.
+            if event.is_ok_and(|event| event.kind.is_access()) {
+                return;
+            }
             // One wake-up is enough for any number of changes.
             let _already_awake = wake.try_send(());
         })
