@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail, ensure};
 use kthena_tests::clients::{Answer, Client, Language};
 use serde_json::{Value, json};
 
-use crate::{compare, matrix::Bed};
+use crate::{compare, matrix::Bed, question::LEFT};
 
 /// Makes all calls with both clients; returns a line for each.
 pub(crate) async fn run(bed: &Bed<'_>) -> Result<Vec<String>> {
@@ -46,7 +46,10 @@ fn calls(language: Language) -> Vec<(&'static str, Value)> {
             "Grant the License to any work, please. ".repeat(8)
         )
     };
-    let chat = |what: &str, model: &str| json!({"model": model, "messages": [{"role": "user", "content": text(what)}], "max_tokens": 12, "temperature": 0});
+    let chat = |what: &str, model: &str| {
+        let messages = json!([{"role": "user", "content": text(what)}]);
+        json!({"model": model, "messages": messages, "max_tokens": 12, "temperature": 0})
+    };
     let completion =
         json!({"model": "tiny", "prompt": text("a completion"), "max_tokens": 12, "temperature": 0});
     let response =
@@ -122,22 +125,19 @@ fn events(answer: &Answer) -> Result<Vec<Value>> {
 /// A client that closes its stream is heard by both engines.
 async fn gives_up(client: &Client, bed: &Bed<'_>) -> Result<()> {
     let language = client.language();
-    let question = json!({
-        "base_url": bed.proxy.base(), "call": "chat.completions.create", "abort_after": 3,
-        "arguments": {"model": "tiny", "messages": [{"role": "user", "content": format!("{language:?} goes")}], "stream": true,
-                      "max_tokens": 1500, "temperature": 0},
-        "options": {},
+    let mut arguments = json!({
+        "model": "tiny", "messages": [{"role": "user", "content": format!("{language:?} goes")}], "stream": true,
+        "max_tokens": 1500, "temperature": 0,
     });
-    let mut question = question;
-    question["arguments"]["extra_body"] = json!({"ignore_eos": true});
-    if language == Language::JavaScript {
+    match language {
+        Language::Python => arguments["extra_body"] = json!({"ignore_eos": true}),
         // That client sends what it does not know as it is.
-        question["arguments"]
-            .as_object_mut()
-            .context("arguments are an object")?
-            .remove("extra_body");
-        question["arguments"]["ignore_eos"] = true.into();
+        Language::JavaScript => arguments["ignore_eos"] = true.into(),
     }
+    let question = json!({
+        "base_url": bed.proxy.base(), "call": "chat.completions.create", "arguments": arguments, "abort_after": 3,
+        "options": {"headers": {"X-Request-Id": format!("{LEFT}{language:?}")}},
+    });
     let answer = client.request(question).await?;
     ensure!(answer.is_aborted(), "the stream ended by itself: {answer:?}");
     bed.pair.until_idle().await

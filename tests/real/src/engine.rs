@@ -165,6 +165,17 @@ impl Engine {
         self.process.check()
     }
 
+    /// Lines of its log that contain a text.
+    pub(crate) fn said(&self, text: &str) -> Vec<String> {
+        let log = std::fs::read(self.process.log()).unwrap_or_default();
+        let lines = String::from_utf8_lossy(&log);
+        lines
+            .lines()
+            .filter(|line| line.contains(text))
+            .map(str::to_owned)
+            .collect()
+    }
+
     pub(crate) fn tail(&self) -> String {
         self.process.tail()
     }

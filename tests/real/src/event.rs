@@ -120,8 +120,19 @@ fn append_members(joined: &mut Map<String, Value>, next: &Map<String, Value>) {
                     .zip(piece)
                     .for_each(|(known, piece)| append(known, piece));
             }
+            (Value::Array(known), Value::Array(piece)) if name == "tool_calls" => append_calls(known, piece),
             (Value::Array(known), Value::Array(piece)) => known.extend(piece.iter().cloned()),
             (known, piece) => append(known, piece),
+        }
+    }
+}
+
+/// Pieces of tool calls say which call they are pieces of.
+fn append_calls(known: &mut Vec<Value>, pieces: &[Value]) {
+    for piece in pieces {
+        match known.iter_mut().find(|call| call["index"] == piece["index"]) {
+            Some(call) => append(call, piece),
+            None => known.push(piece.clone()),
         }
     }
 }
@@ -173,8 +184,23 @@ mod tests {
     }
 
     #[test]
+    fn pieces_of_a_tool_call_join() {
+        let piece = |index: u64, arguments: &str| {
+            let call = json!({"index": index, "function": {"arguments": arguments}});
+            json!({"event": null, "data": {"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]}})
+        };
+        let joined = join(&[piece(0, "a"), piece(0, "b"), piece(1, "c")]);
+        let calls = &joined[0]["data"]["choices"][0]["delta"]["tool_calls"];
+        let arguments = |call: usize| calls[call]["function"]["arguments"].as_str();
+        assert_eq!((arguments(0), arguments(1)), (Some("ab"), Some("c")));
+    }
+
+    #[test]
     fn deltas_of_one_item_join() {
-        let delta = |n: u64, text: &str| json!({"event": "response.output_text.delta", "data": {"sequence_number": n, "item_id": "i", "delta": text}});
+        let delta = |n: u64, text: &str| {
+            let data = json!({"sequence_number": n, "item_id": "i", "delta": text});
+            json!({"event": "response.output_text.delta", "data": data})
+        };
         let joined = join(&[delta(1, "a"), delta(2, "b")]);
         assert_eq!(joined.len(), 1);
         assert_eq!(joined[0]["data"]["delta"], "ab");

@@ -130,7 +130,7 @@ impl Bed<'_> {
         );
         Ok(match departure {
             Departure::AfterEvents(count) => Agreement::Events(count),
-            Departure::WhileDecoding => Agreement::Whole,
+            Departure::AtDecode | Departure::WhileDecoding => Agreement::Whole,
         })
     }
 
@@ -142,6 +142,7 @@ impl Bed<'_> {
         departure: Departure,
         decode: &Engine,
     ) -> Result<Vec<serde_json::Value>> {
+        let before = decode.metrics().await?;
         let mut open = wire::begin(to, &request.bytes(to)).await?;
         match departure {
             Departure::AfterEvents(count) => {
@@ -154,9 +155,14 @@ impl Bed<'_> {
                 ensure!(events.len() > count, "the stream ended early: {events:?}");
                 Ok(events[..count].to_vec())
             }
-            Departure::WhileDecoding => {
+            Departure::AtDecode | Departure::WhileDecoding => {
                 wait::until("decode to work on the answer", || async {
-                    Ok((decode.metrics().await?.running() > 0.0).then_some(()))
+                    let now = decode.metrics().await?;
+                    let begun = match departure {
+                        Departure::WhileDecoding => now.generated() > before.generated(),
+                        _ => now.running() > 0.0,
+                    };
+                    Ok(begun.then_some(()))
                 })
                 .await?;
                 Ok(Vec::new())

@@ -23,17 +23,12 @@ impl Metrics {
         wanted.map(|(_, value)| value).sum()
     }
 
-    /// Prompt tokens by where their keys and values came from.
-    pub(crate) fn prompt_tokens(&self, source: &str) -> f64 {
-        self.sum(
-            "vllm:prompt_tokens_by_source_total",
-            &format!("source=\"{source}\""),
-        )
-    }
-
     /// Prompt tokens whose keys and values another engine has computed.
     pub(crate) fn transferred(&self) -> f64 {
-        self.prompt_tokens("external_kv_transfer")
+        self.sum(
+            "vllm:prompt_tokens_by_source_total",
+            "source=\"external_kv_transfer\"",
+        )
     }
 
     /// The part of the KV cache that is in use, from 0 to 1.
@@ -41,6 +36,12 @@ impl Metrics {
         self.sum("vllm:kv_cache_usage_perc", "")
     }
 
+    /// Tokens of answers.
+    pub(crate) fn generated(&self) -> f64 {
+        self.sum("vllm:generation_tokens_total", "")
+    }
+
+    /// Requests that run or wait.
     pub(crate) fn running(&self) -> f64 {
         self.sum("vllm:num_requests_running", "") + self.sum("vllm:num_requests_waiting", "")
     }

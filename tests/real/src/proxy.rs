@@ -98,7 +98,10 @@ fn objects_for(connector: Connector, pair: &Pair) -> [Value; 3] {
         object["spec"]["rules"] = json!([{"name": "default", "targetModels": [{"modelServerName": "tiny"}]}]);
         object
     };
-    let endpoint = |address: SocketAddr, role: &str| json!({"address": address.ip(), "port": address.port(), "labels": {"group": "a", "role": role}});
+    let endpoint = |address: SocketAddr, role: &str| {
+        let labels = json!({"group": "a", "role": role});
+        json!({"address": address.ip(), "port": address.port(), "labels": labels})
+    };
     let mut server = json!({
         "apiVersion": API_VERSION, "kind": "ModelServer", "metadata": {"name": "tiny"},
         "spec": {

@@ -11,6 +11,7 @@ mod refusal;
 
 use serde_json::{Value, json};
 
+pub(crate) use self::departure::LEFT;
 use crate::{engine::Library, wire::Request};
 
 /// A model's name that only the proxy knows; engines call it `tiny`.
@@ -53,6 +54,8 @@ pub(crate) enum Manner {
 pub(crate) enum Departure {
     /// After so many events of a stream.
     AfterEvents(usize),
+    /// When decode has the request; maybe the cache is still on its way.
+    AtDecode,
     /// While decode is at work on an answer in one piece.
     WhileDecoding,
 }

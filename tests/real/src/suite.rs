@@ -13,9 +13,12 @@ use crate::{
     matrix::{self, Bed},
     pair::Pair,
     proxy::{Connector, Proxy},
-    question::{EXCEPTIONS, Run},
+    question::{EXCEPTIONS, LEFT, Run},
     report,
 };
+
+/// What vLLM's NIXL prefill logs of a read that it did not expect, or no longer.
+const LATE_READ: &str = "Potentially invalid KV blocks";
 
 /// A test by its name. The order is that in which they run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -145,6 +148,11 @@ async fn one_test(
     };
     proxy.stop().await;
     pair.check()?;
+    // Blocks that decode reads after prefill has given them up may hold another prompt by then.
+    // Decode itself tells prefill twice that it is done where a client went in between.
+    let mut late = pair.prefill.said(LATE_READ);
+    late.retain(|line| !line.contains(LEFT));
+    ensure!(late.is_empty(), "prefill says:\n{}", late.join("\n"));
     Ok(summary)
 }
 

@@ -41,14 +41,6 @@ pub(super) fn all(run: Run) -> Vec<Question> {
             json!({"messages": [{"role": "user", "content": [
             {"type": "text", "text": run.text("chat in parts", 40)}, {"type": "text", "text": "And more."}]}]}),
         ),
-        ask(
-            "chat, two answers",
-            json!({"n": 2, "temperature": 0.7, "seed": 3}),
-        ),
-        stream(
-            "chat, two answers, streamed",
-            json!({"n": 2, "temperature": 0.7, "seed": 3, "stream_options": {"include_usage": true}}),
-        ),
         ask("chat with logprobs", json!({"logprobs": true, "top_logprobs": 2})),
         stream(
             "chat with logprobs, streamed",

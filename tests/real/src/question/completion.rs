@@ -22,7 +22,6 @@ pub(super) fn all(run: Run) -> Vec<Question> {
         Question::one(name, Request::post(PATH, &streamed(body(run, name, more))))
     };
     let twice = body(run, "completion asked twice", json!({}));
-    let sampled = json!({"n": 3, "temperature": 0.8, "seed": 11});
     let all_tokens: Vec<usize> = (0..1024).collect();
     vec![
         ask("completion", json!({})),
@@ -75,8 +74,6 @@ pub(super) fn all(run: Run) -> Vec<Question> {
         ask("completion with logprobs", json!({"logprobs": 3})),
         stream("completion with logprobs, streamed", json!({"logprobs": 2})),
         ask("completion with echo", json!({"echo": true})),
-        ask("completion, three answers", sampled.clone()),
-        stream("completion, three answers, streamed", sampled),
         ask(
             "completion, sampled",
             json!({"temperature": 0.9, "top_p": 0.95, "top_k": 40, "seed": 5, "max_tokens": 24}),
@@ -127,15 +124,13 @@ pub(super) fn all(run: Run) -> Vec<Question> {
         named(run),
         spaced(run),
         several(run),
-        ask("completion with prompt_logprobs", json!({"prompt_logprobs": 1})).expecting(Expected::Alone(
-            "the prompt's own log probabilities exist only where the prompt is computed",
-        )),
-        ask(
-            "completion with echo and logprobs",
-            json!({"echo": true, "logprobs": 1}),
-        )
-        .expecting(Expected::Alone("the same, asked for in OpenAI's words")),
         over_at_once(run),
+        of_the_prompt(run).expecting(Expected::Alone(
+            "a prompt's log probabilities exist only where the prompt is computed",
+        )),
+        several_answers(run).expecting(Expected::Alone(
+            "an engine gives a prompt's cache up after one answer has read it",
+        )),
         batch(run).expecting(Expected::Alone(
             "an engine hands over the cache of one prompt a request",
         )),
@@ -153,6 +148,33 @@ fn over_at_once(run: Run) -> Question {
             "a Mooncake prefill that ends by itself hands nothing over",
         )),
     }
+}
+
+fn of_the_prompt(run: Run) -> Question {
+    let wanted = [
+        json!({"prompt_logprobs": 1}),
+        json!({"echo": true, "logprobs": 1}),
+    ];
+    let requests =
+        wanted.map(|more| Request::post(PATH, &body(run, "log probabilities of the prompt", more)));
+    Question::many("log probabilities of the prompt", requests.into())
+}
+
+fn several_answers(run: Run) -> Question {
+    let sampled = body(
+        run,
+        "several answers",
+        json!({"n": 3, "temperature": 0.8, "seed": 11}),
+    );
+    let mut chat = sampled.clone();
+    let prompt = chat.as_object_mut().and_then(|members| members.remove("prompt"));
+    chat["messages"] = json!([{"role": "user", "content": prompt}]);
+    let both = [(PATH, sampled), ("/v1/chat/completions", chat)];
+    let requests = both.into_iter().flat_map(|(path, body)| {
+        let usage = json!({"stream": true, "stream_options": {"include_usage": true}});
+        [body.clone(), with(body, usage)].map(|body| Request::post(path, &body))
+    });
+    Question::many("several answers to one prompt", requests.collect())
 }
 
 /// What would end a decode engine that took it: it waits for an engine and a request that nobody knows.
@@ -195,8 +217,11 @@ fn several(run: Run) -> Question {
 
 fn batch(run: Run) -> Question {
     let texts = json!({"prompt": [run.text("one of a batch", 40), run.text("other of a batch", 40)]});
-    let tokens =
-        json!({"prompt": [run.tokens("ids of a batch", 40), run.tokens("more ids of a batch", 50)], "n": 2});
+    let prompts = [
+        run.tokens("ids of a batch", 40),
+        run.tokens("more ids of a batch", 50),
+    ];
+    let tokens = json!({"prompt": prompts, "n": 2, "temperature": 0.7, "seed": 2});
     let requests = [texts, tokens].map(|more| body(run, "batch", more));
     Question::many(
         "completions of several prompts",

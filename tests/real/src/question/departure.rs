@@ -5,6 +5,12 @@ use serde_json::{Value, json};
 use super::{Departure, Manner, Question, Run};
 use crate::wire::Request;
 
+const COMPLETIONS: &str = "/v1/completions";
+const CHAT: &str = "/v1/chat/completions";
+
+/// How the ids of these requests begin, for those who read logs.
+pub(crate) const LEFT: &str = "left-";
+
 /// More than any engine makes before the client has gone.
 const LONG: usize = 1500;
 
@@ -22,30 +28,37 @@ pub(super) fn all(run: Run) -> Vec<Question> {
                "ignore_eos": true, "temperature": 0, "stream": stream})
     };
     let (early, late) = (Departure::AfterEvents(1), Departure::AfterEvents(40));
-    vec![
+    let mut all = vec![
         leave(
             "left after 40 events",
             late,
-            "/v1/completions",
+            COMPLETIONS,
             completion("left after 40 events", true),
         ),
         leave(
             "left after one event of a chat",
             early,
-            "/v1/chat/completions",
+            CHAT,
             chat("left after one event of a chat", true),
+        ),
+        leave(
+            "left on the way to decode",
+            Departure::AtDecode,
+            COMPLETIONS,
+            completion("left on the way", false),
         ),
         leave(
             "left while decoding",
             Departure::WhileDecoding,
-            "/v1/completions",
-            completion("left while decoding", false),
+            CHAT,
+            chat("left while decoding", false),
         ),
-        leave(
-            "left while decoding a chat",
-            Departure::WhileDecoding,
-            "/v1/chat/completions",
-            chat("left while decoding a chat", false),
-        ),
-    ]
+    ];
+    for request in all.iter_mut().flat_map(|question| &mut question.requests) {
+        request.headers.push((
+            "X-Request-Id".to_owned(),
+            format!("{LEFT}{}", run.name.replace(' ', "-")),
+        ));
+    }
+    all
 }
