@@ -148,6 +148,9 @@ async fn until_answers(process: &mut Process, address: SocketAddr, chat: &Chat<'
             Ok(Some(Ok(())))
         }
     });
-    let answered = answered.await.flatten();
-    answered.with_context(|| format!("its last lines:\n{}", process.tail()))
+    // One that has ended brings its last lines along.
+    match answered.await {
+        Ok(ended) => ended,
+        Err(late) => Err(late.context(format!("its last lines:\n{}", process.tail()))),
+    }
 }

@@ -1,5 +1,6 @@
 //! What was measured, as JSON for programs and as Markdown for people.
 
+mod summary;
 mod table;
 
 use std::fmt::Write as _;
@@ -54,8 +55,16 @@ impl Report {
              brackets; ratios are taken round by round.\n",
             self.build, self.cores, self.processor, self.settings.rounds, self.settings.seconds
         );
+        section(&mut text, "Summary", &summary::table(self));
         for scenario in SCENARIOS {
-            let rows = self.throughput.iter().filter(|row| row.scenario == scenario.name);
+            let mut rows = self
+                .throughput
+                .iter()
+                .filter(|row| row.scenario == scenario.name)
+                .peekable();
+            if rows.peek().is_none() {
+                continue;
+            }
             let table = rows.fold(
                 Table::new(&[
                     "Proxy",

@@ -202,8 +202,14 @@ async fn start(bed: &Bed, peers: &mut Peers) -> Result<Vec<(Subject, Running)>> 
                 return Err(error).context("without it there is nothing to compare");
             }
             Err(error) => {
-                eprintln!("{error:#}");
-                peers.left_out.push((subject.product, format!("{error:#}")));
+                let text = format!("{error:#}");
+                eprintln!("{text}");
+                // What a program says last is why it ended; the whole of it is on the terminal.
+                let [first, last] = [text.lines().next(), text.trim_end().lines().next_back()];
+                let reason = [first, last].into_iter().flatten().map(str::trim);
+                peers
+                    .left_out
+                    .push((subject.product, reason.collect::<Vec<_>>().join(" … ")));
             }
         }
     }

@@ -70,8 +70,8 @@ impl Reference {
         std::fs::create_dir_all(etc.join("config")).context("making its folder of settings")?;
         write("config/routerConfiguration.yaml", CONFIGURATION)?;
         write("hosts", "127.0.0.1 localhost\n")?;
-        let ports = vec![Port::reserve()?, Port::reserve()?, Port::reserve()?];
-        let [port, metrics, debug] = [0, 1, 2].map(|n: usize| ports[n].number().to_string());
+        let ports = vec![Port::reserve()?, Port::reserve()?];
+        let [port, debug] = [0, 1].map(|n: usize| ports[n].number().to_string());
         // The path of its settings is fixed, so it gets an /etc of its own; a user namespace makes that possible for anyone.
         let script = "mount --bind \"$1\" /etc && shift && exec \"$@\"";
         let mut command = self.cluster.command(Path::new("unshare"));
@@ -79,14 +79,7 @@ impl Reference {
             .args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"])
             .arg(&etc)
             .arg(program)
-            .args([
-                "--port",
-                &port,
-                "--metrics-port",
-                &metrics,
-                "--debug-port",
-                &debug,
-            ])
+            .args(["--port", &port, "--debug-port", &debug])
             .arg("--enable-webhook=false")
             .env("POD_NAMESPACE", self.space.name());
         let model = match mode {
