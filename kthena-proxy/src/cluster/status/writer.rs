@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use futures::FutureExt;
 use k8s_openapi::jiff::Timestamp;
 use kthena_api::{ModelRoute, ModelServer};
 use kube::api::{Patch, PatchParams};
@@ -33,15 +34,18 @@ const LONGEST_RETRY: Duration = Duration::from_secs(60);
 /// Keeps statuses up to date for as long as the index publishes.
 pub async fn run(client: Client, mut view: View, metrics: Metrics) {
     let mut failures = 0_u32;
+    let mut last = Outcome::Written;
     loop {
-        if failures == 0 {
-            if view.published.changed().await.is_err() {
-                return;
-            }
-        } else {
-            let wait = RETRY.saturating_mul(1 << failures.min(6)).min(LONGEST_RETRY);
-            // A change is no reason to ask an API server again that has just refused.
-            tokio::time::sleep(wait).await;
+        let wait = tokio::time::sleep(RETRY.saturating_mul(1 << failures.min(6)).min(LONGEST_RETRY));
+        match last {
+            // A change is no reason to ask an API server again that does not answer.
+            Outcome::Unanswered => wait.await,
+            Outcome::Written | Outcome::Refused => tokio::select! {
+                changed = view.published.changed() => if changed.is_err() {
+                    return;
+                },
+                () = wait, if failures > 0 => {}
+            },
         }
         let spread = rand::Rng::random_range(&mut rand::rng(), Duration::ZERO..SPREAD);
         tokio::time::sleep(PAUSE + spread).await;
@@ -59,37 +63,57 @@ pub async fn run(client: Client, mut view: View, metrics: Metrics) {
                 Timestamp::now(),
             )
         };
-        failures = match write(&client, statuses).await {
-            Ok(()) => 0,
-            Err(error) => {
-                metrics.config_error("status");
-                tracing::warn!(%error, "a status cannot be written; requests are not affected");
-                failures + 1
-            }
+        last = write(&client, statuses, &metrics).await;
+        failures = match last {
+            Outcome::Written => 0,
+            Outcome::Refused | Outcome::Unanswered => failures + 1,
         };
     }
 }
 
-async fn write(client: &Client, statuses: Statuses) -> Result<(), kube::Error> {
-    let begun = Instant::now();
-    let count = statuses.routes.len() + statuses.servers.len();
-    for (key, status) in statuses.routes {
-        patch::<ModelRoute>(client, &key, status).await?;
-    }
-    for (key, status) in statuses.servers {
-        patch::<ModelServer>(client, &key, status).await?;
-    }
-    if count > 0 {
-        tracing::debug!(count, elapsed = ?begun.elapsed(), "statuses written");
-    }
-    Ok(())
+/// What became of a round of writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// All is written.
+    Written,
+    /// The API server refused some. The others are written.
+    Refused,
+    /// The API server does not answer.
+    Unanswered,
 }
 
-async fn patch<K>(client: &Client, (namespace, name): &Key, status: impl Serialize) -> Result<(), kube::Error>
+async fn write(client: &Client, statuses: Statuses, metrics: &Metrics) -> Outcome {
+    let begun = Instant::now();
+    let count = statuses.routes.len() + statuses.servers.len();
+    let routes = statuses.routes.into_iter().map(|(key, status)| {
+        let write = patch::<ModelRoute>(client, key.clone(), status);
+        (key, write.boxed())
+    });
+    let servers = statuses.servers.into_iter().map(|(key, status)| {
+        let write = patch::<ModelServer>(client, key.clone(), status);
+        (key, write.boxed())
+    });
+    let mut outcome = Outcome::Written;
+    for ((namespace, name), write) in routes.chain(servers) {
+        let Err(error) = write.await else { continue };
+        metrics.config_error("status");
+        tracing::warn!(namespace, name, %error, "a status cannot be written; requests are not affected");
+        if !matches!(error, kube::Error::Api(_)) {
+            return Outcome::Unanswered;
+        }
+        outcome = Outcome::Refused;
+    }
+    if count > 0 {
+        tracing::debug!(count, ?outcome, elapsed = ?begun.elapsed(), "statuses written");
+    }
+    outcome
+}
+
+async fn patch<K>(client: &Client, (namespace, name): Key, status: impl Serialize) -> Result<(), kube::Error>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + serde::de::DeserializeOwned,
 {
-    let api: Api<K> = Api::namespaced(client.clone(), namespace);
+    let api: Api<K> = Api::namespaced(client.clone(), &namespace);
     let object = json!({
         "apiVersion": K::api_version(&()),
         "kind": K::kind(&()),
@@ -97,9 +121,12 @@ where
         "status": status,
     });
     let parameters = PatchParams::apply(FIELD_MANAGER).force();
-    match api.patch_status(name, &parameters, &Patch::Apply(object)).await {
+    match api.patch_status(&name, &parameters, &Patch::Apply(object)).await {
         // The object went meanwhile: there is nothing to tell it any more.
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         result => result.map(|_| ()),
     }
 }
+
+#[cfg(test)]
+mod tests;
