@@ -112,7 +112,7 @@ impl Exchange {
         &self,
         session: &mut Session,
         server: &Arc<Server>,
-        request: &Prepared<'_>,
+        request: &mut Prepared<'_>,
         trace: &mut Trace,
     ) -> Result<(), Failure> {
         server.budget.deposit();
@@ -137,6 +137,7 @@ impl Exchange {
                 .await?;
             match attempt {
                 Attempt::Answer(upstream, companion) => {
+                    request.forget();
                     self.hand_on(session, upstream, request, trace).await?;
                     if let Some(companion) = companion {
                         companion.detach();
@@ -144,6 +145,7 @@ impl Exchange {
                     return Ok(());
                 }
                 Attempt::Refused(upstream) if attempts.is_last(server) => {
+                    request.forget();
                     return self.hand_on(session, upstream, request, trace).await;
                 }
                 Attempt::Refused(upstream) => attempts.keep(upstream).await,
@@ -200,14 +202,14 @@ impl Exchange {
             Choice::Whole(endpoint) => {
                 trace.endpoint = Some(endpoint.clone());
                 let body = request.whole_body();
-                let send = self.send(endpoint, &request.head, body.as_ref(), server.timeout);
+                // Boxed, as below: what sending needs is gone by the time that the answer is handed on.
+                let send = Box::pin(self.send(endpoint, &request.head, body.as_ref(), server.timeout));
                 let attempt = or_gone(session, send).await?;
                 Ok(self.judge(attempt, endpoint, tried, trace))
             }
             Choice::Pair(prefill, decode) => {
                 trace.prefill = Some(prefill.clone());
                 trace.endpoint = Some(decode.clone());
-                // Boxed: what two engines need is gone by the time that the answer is handed on.
                 Box::pin(pair::attempt(
                     self,
                     session,
@@ -282,6 +284,13 @@ impl Exchange {
 }
 
 impl Prepared<'_> {
+    /// Nobody will be asked again: what was asked need not be kept while a long answer passes.
+    fn forget(&mut self) {
+        self.body = None;
+        self.peek = None;
+        self.head.forget();
+    }
+
     /// The body for an engine that answers the whole request.
     fn whole_body(&self) -> Option<Body> {
         self.edited(|edits| {

@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod cluster;
 pub mod config;
+mod connection;
 pub mod connector;
 pub mod exchange;
 pub mod failure;

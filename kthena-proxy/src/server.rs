@@ -26,6 +26,7 @@ use crate::cluster::objects::Update;
 use crate::cluster::source::{files::Files, kubernetes};
 use crate::cluster::status;
 use crate::config::{Args, Source};
+use crate::connection::Connections;
 use crate::exchange::Exchange;
 use crate::service::{InFlight, Service, Shared};
 use crate::telemetry::access_log::Sink;
@@ -36,6 +37,8 @@ use crate::tls::ReloadingCertificate;
 const UPDATES: usize = 4096;
 /// After SIGTERM connections are still accepted for this long: what sends them learns of the end a little later.
 const LAME_DUCK: Duration = Duration::from_millis(500);
+/// How long the API server may be silent: a watch ends by itself after 290 s.
+const API_READ_TIMEOUT: Duration = Duration::from_secs(300);
 /// How long reviews in progress may take to finish.
 const WEBHOOK_GRACE: Duration = Duration::from_secs(30);
 
@@ -111,7 +114,10 @@ impl Config {
 
 /// A client of the API server, no faster than the flags allow.
 async fn api_client(args: &Args) -> Result<kube::Client> {
-    let builder = kube::client::ClientBuilder::try_from(kube::Config::infer().await?)?;
+    let mut config = kube::Config::infer().await?;
+    // Longer than a watch goes on by itself; without it a connection that died silently is noticed only by TCP.
+    config.read_timeout = Some(API_READ_TIMEOUT);
+    let builder = kube::client::ClientBuilder::try_from(config)?;
     Ok(match args.kube_api_pace() {
         None => builder.build(),
         Some((requests, period)) => builder
@@ -314,7 +320,8 @@ fn listen(
     let mut options = HttpServerOptions::default();
     options.h2_idle_timeout = Some(Duration::from_secs(120));
     proxy.server_options = Some(options);
-    let mut service = pingora_core::services::listening::Service::new("inference".to_owned(), proxy);
+    let connections = Connections(Arc::new(proxy));
+    let mut service = pingora_core::services::listening::Service::new("inference".to_owned(), connections);
     service.add_listener(endpoint);
     let mut fds = Fds::new();
     fds.add(address.to_string(), listener.into_raw_fd());

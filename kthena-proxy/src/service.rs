@@ -301,7 +301,9 @@ impl Shared {
         let mut answer_edits = Edits::new();
         let mut hide_usage = false;
         if let (Some(body), Some(peek)) = (&body, &peek) {
-            if let Some(rename) = rename {
+            if let Some(rename) = rename
+                && peek.raw(body, Key::Model) != Some(&rename.json)
+            {
                 edits.set(Key::Model, rename.json.clone());
             }
             // What tells engines where to move caches is between engines and this proxy.
@@ -325,7 +327,7 @@ impl Shared {
             }
         }
         let host = host(session);
-        let request = Prepared {
+        let mut request = Prepared {
             operation: ctx.operation,
             body,
             peek,
@@ -337,7 +339,9 @@ impl Shared {
             id: &ctx.id,
             model: &upstream_model,
         };
-        self.exchange.run(session, server, &request, &mut ctx.trace).await
+        self.exchange
+            .run(session, server, &mut request, &mut ctx.trace)
+            .await
     }
 
     /// Requests that are not for a model.

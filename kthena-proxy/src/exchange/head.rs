@@ -83,6 +83,11 @@ impl RequestHead {
         out.put_slice(b"\r\n");
     }
 
+    /// Forgets its text: it will not be written again.
+    pub fn forget(&mut self) {
+        self.lines = Bytes::new();
+    }
+
     /// How much room a head takes.
     #[must_use]
     pub fn capacity(&self) -> usize {
@@ -126,7 +131,7 @@ pub fn answer(
     id: &str,
 ) -> pingora_error::Result<Box<ResponseHeader>> {
     let nominated = nominated(&upstream.headers);
-    let mut answer = ResponseHeader::build(upstream.status, Some(upstream.headers.len() + 4))?;
+    let mut answer = ResponseHeader::build(upstream.status, Some(upstream.headers.len() + 1))?;
     let mut has_id = false;
     for (name, value) in &upstream.headers {
         if HOP_BY_HOP.contains(&name.as_str()) || nominated.contains(name) {

@@ -187,16 +187,21 @@ pub fn is_open(stream: &mut Stream) -> bool {
         .is_none()
 }
 
-async fn exchange(mut stream: Stream, head: &RequestHead, body: Option<&Body>) -> Result<HttpSession, Error> {
+/// The session is boxed: it is large, and goes through many hands.
+async fn exchange(
+    mut stream: Stream,
+    head: &RequestHead,
+    body: Option<&Body>,
+) -> Result<Box<HttpSession>, Error> {
     if let Err(error) = write(&mut stream, head, body).await {
         // An engine that refuses a request may answer before it has read all of it; that answer is worth more than our error.
-        let mut http = HttpSession::new(stream);
+        let mut http = Box::new(HttpSession::new(stream));
         return match http.read_response().now_or_never() {
             Some(Ok(_)) => Ok(http),
             _ => Err(Error::Closed(error.into())),
         };
     }
-    let mut http = HttpSession::new(stream);
+    let mut http = Box::new(HttpSession::new(stream));
     loop {
         http.read_response().await.map_err(|error| match error.etype() {
             ErrorType::ConnectionClosed | ErrorType::ReadError => Error::Closed(error),
@@ -241,7 +246,7 @@ async fn write(stream: &mut Stream, head: &RequestHead, body: Option<&Body>) -> 
 
 /// An answer that is being read.
 pub struct Upstream {
-    http: HttpSession,
+    http: Box<HttpSession>,
     endpoint: Arc<Endpoint>,
     _in_flight: InFlight,
     buffer: BytesMut,
@@ -251,7 +256,7 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    fn new(http: HttpSession, endpoint: Arc<Endpoint>, in_flight: InFlight) -> Self {
+    fn new(http: Box<HttpSession>, endpoint: Arc<Endpoint>, in_flight: InFlight) -> Self {
         Self {
             http,
             endpoint,
@@ -352,7 +357,8 @@ impl Upstream {
         if !http.will_keepalive() {
             return;
         }
-        if let Some(stream) = http.reuse().await {
+        // Boxed for the same reason that the session is.
+        if let Some(stream) = Box::pin(http.reuse()).await {
             self.endpoint.give_idle(stream);
         }
     }

@@ -6,6 +6,8 @@ use super::peek::{Key, Peek};
 
 /// Bodies up to this size are copied into one piece; larger ones stay a list of slices of the original.
 const JOIN_BELOW: usize = 8 * 1024;
+/// Room for what edits insert: a hand-over of a KV cache takes about half of it.
+const SPARE: usize = 1024;
 
 /// A request body: slices of the client's bytes with edits between them.
 #[derive(Debug, Clone, Default)]
@@ -137,7 +139,7 @@ impl Edits {
         let mut splice = Splice {
             source: body,
             out: Body::default(),
-            pending: BytesMut::new(),
+            pending: BytesMut::with_capacity(body.len().min(JOIN_BELOW) + SPARE),
             at: 0,
         };
         // Removing a member takes one comma along: the one before it, or, for the first members, the one after.
