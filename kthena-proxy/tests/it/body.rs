@@ -22,7 +22,8 @@ async fn long_bodies_survive_retries() {
         body: r#"{"taken":true}"#.into(),
         headers: Vec::new(),
     };
-    for bytes in [100_000, 3 << 20, 50 << 20] {
+    // Twice the last is what an engine remembers: a kept connection that is reset is replaced at once, at the same engine.
+    for bytes in [100_000, 3 << 20, 30 << 20] {
         for engine in [&a, &b] {
             engine.forget_requests();
             engine.faults().clear();
