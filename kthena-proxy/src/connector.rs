@@ -214,7 +214,11 @@ pub fn alone(operation: Operation, body: &[u8], peek: &Peek, connector: &dyn Con
     }
     // vLLM reads the cache once for each answer. NIXL's prefill frees it after the first time (and logs "potentially invalid KV
     // blocks"), so that the others read what may be another prompt's by now; Mooncake's second reader gets an error.
-    if connector.reads_once() && [Key::N, Key::BestOf].into_iter().any(|key| is_above_one(body, peek, key)) {
+    if connector.reads_once()
+        && [Key::N, Key::BestOf]
+            .into_iter()
+            .any(|key| is_above_one(body, peek, key))
+    {
         return Some(Alone::SeveralAnswers);
     }
     if peek.is_set(body, Key::PromptLogprobs) {
@@ -233,7 +237,9 @@ pub fn alone(operation: Operation, body: &[u8], peek: &Peek, connector: &dyn Con
 }
 
 fn is_above_one(body: &[u8], peek: &Peek, key: Key) -> bool {
-    let number = peek.raw(body, key).and_then(|raw| serde_json::from_slice::<f64>(raw).ok());
+    let number = peek
+        .raw(body, key)
+        .and_then(|raw| serde_json::from_slice::<f64>(raw).ok());
     number.is_some_and(|number| number > 1.0)
 }
 

@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
 use kthena_tests::cluster::{Cluster, Namespace};
 use kthena_tests::reserve::Port;
 use kthena_tests::tools;
-use kube::api::{Patch, PatchParams};
-use serde_json::json;
+use kube::Api;
+use kube::api::{Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
 
 use super::Mode;
 use crate::bed::{Bed, Running};
@@ -21,6 +23,8 @@ const CONFIGURATION: &str = include_str!("../../peers/reference.yaml");
 pub(super) struct Reference {
     cluster: Cluster,
     space: Namespace,
+    /// What Kubernetes puts into a pod's `/run`: the router knows no other credentials.
+    run: PathBuf,
 }
 
 pub(super) fn installed() -> Result<Option<PathBuf>> {
@@ -57,7 +61,9 @@ impl Reference {
                 .await;
             patched.with_context(|| format!("giving pod {name} its address"))?;
         }
-        Ok(Self { cluster, space })
+        let run = bed.folder("reference-run")?;
+        credentials(&cluster, &space, &run).await?;
+        Ok(Self { cluster, space, run })
     }
 
     pub(super) async fn start(&self, bed: &Bed, program: &Path, mode: Mode) -> Result<Running> {
@@ -72,15 +78,20 @@ impl Reference {
         write("hosts", "127.0.0.1 localhost\n")?;
         let ports = vec![Port::reserve()?, Port::reserve()?];
         let [port, debug] = [0, 1].map(|n: usize| ports[n].number().to_string());
-        // The path of its settings is fixed, so it gets an /etc of its own; a user namespace makes that possible for anyone.
-        let script = "mount --bind \"$1\" /etc && shift && exec \"$@\"";
+        // The paths of its settings and credentials are fixed, so it gets an /etc and a /run of its own; a user namespace makes
+        // that possible for anyone.
+        let script = "mount --bind \"$1\" /etc && mount --bind \"$2\" /run && shift 2 && exec \"$@\"";
+        let api = self.cluster.url().trim_start_matches("https://");
+        let (host, api_port) = api.split_once(':').context("the API server has a port")?;
         let mut command = self.cluster.command(Path::new("unshare"));
         command
             .args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"])
-            .arg(&etc)
+            .args([&etc, &self.run])
             .arg(program)
             .args(["--port", &port, "--debug-port", &debug])
             .arg("--enable-webhook=false")
+            .env("KUBERNETES_SERVICE_HOST", host)
+            .env("KUBERNETES_SERVICE_PORT", api_port)
             .env("POD_NAMESPACE", self.space.name());
         let model = match mode {
             Mode::Plain => "bench",
@@ -89,6 +100,29 @@ impl Reference {
         bed.serve("kthena-router", &mut command, &folder, ports, model)
             .await
     }
+}
+
+/// Writes token and authority of a service account that may do everything.
+async fn credentials(cluster: &Cluster, space: &Namespace, run: &Path) -> Result<()> {
+    let account = cluster.service_account(space.name(), "router").await?;
+    let binding = serde_json::from_value(json!({
+        "metadata": {"name": "bench-router"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [{"kind": "ServiceAccount", "name": "router", "namespace": space.name()}],
+    }))?;
+    let bindings: Api<ClusterRoleBinding> = Api::all(cluster.client().await?);
+    let bound = bindings.create(&PostParams::default(), &binding).await;
+    bound.context("binding the router's role")?;
+    let text = std::fs::read(account.kubeconfig()).context("reading its kubeconfig")?;
+    let config: Value = serde_json::from_slice(&text).context("reading its kubeconfig")?;
+    let token = config["users"][0]["user"]["token"].as_str();
+    let authority = config["clusters"][0]["cluster"]["certificate-authority"].as_str();
+    let folder = run.join("secrets/kubernetes.io/serviceaccount");
+    std::fs::create_dir_all(&folder).context("making its folder of credentials")?;
+    std::fs::write(folder.join("token"), token.context("it has a token")?).context("writing its token")?;
+    std::fs::copy(authority.context("it names an authority")?, folder.join("ca.crt"))
+        .context("copying the authority")?;
+    Ok(())
 }
 
 fn objects(port: u16) -> String {
