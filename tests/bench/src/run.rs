@@ -134,7 +134,10 @@ pub(crate) async fn run(args: &Args) -> Result<()> {
         );
     }
     let mut peers = Peers::find(args.peers());
-    let bed = Bed::start(args.proxy.clone()).await?;
+    // Programs run in folders of their own.
+    let proxy = args.proxy.canonicalize();
+    let proxy = proxy.with_context(|| format!("finding {}", args.proxy.display()))?;
+    let bed = Bed::start(proxy).await?;
     machine::pin(bed.cores.load)?;
     peers.prepare(&bed).await;
     let wants = |part| args.parts.contains(&part);

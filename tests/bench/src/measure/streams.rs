@@ -50,10 +50,16 @@ pub(crate) async fn run(
             settings.streams, settings.stream_rounds
         );
         for (subject, (bytes, failed)) in subjects.iter().zip(&mut figures) {
-            let running = subject.start(bed, peers).await?;
-            match growth(&running, settings.streams).await {
+            let figure = async {
+                let running = subject.start(bed, peers).await?;
+                growth(&running, settings.streams).await
+            };
+            match figure.await {
                 Ok(figure) => bytes.push(figure),
-                Err(error) => *failed = Some(format!("{error:#}")),
+                Err(error) => {
+                    eprintln!("{}: {error:#}", subject.name());
+                    *failed = Some(error.to_string());
+                }
             }
         }
     }
