@@ -26,11 +26,11 @@ pub(crate) enum Answer {
 }
 
 impl Answer {
-    /// What the body of a complete answer ends with.
+    /// What stands at the end of a complete answer's body.
     pub(crate) fn end(self) -> &'static [u8] {
         match self {
             Self::Json => b"}",
-            Self::Stream => b"data: [DONE]\n\n",
+            Self::Stream => b"data: [DONE]",
         }
     }
 }
