@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 /// How long anything may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -107,6 +107,16 @@ impl Client {
         socket.set_nodelay(true).expect("a TCP socket");
         Self {
             socket,
+            buffer: Vec::new(),
+        }
+    }
+
+    /// A client whose side of the connection holds hardly anything that it has not read.
+    pub(crate) async fn connect_narrow(address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(4096).expect("a TCP socket");
+        Self {
+            socket: socket.connect(address).await.expect("the proxy listens"),
             buffer: Vec::new(),
         }
     }

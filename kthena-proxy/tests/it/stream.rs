@@ -5,7 +5,7 @@ use std::time::Duration;
 use kthena_sim::{Fault, Rule};
 use serde_json::{Value, json};
 
-use crate::bed::{Bed, CHAT, COMPLETIONS, chat, plain, plain_server, route};
+use crate::bed::{self, Bed, CHAT, COMPLETIONS, chat, plain, plain_server, route};
 use crate::client::{self, Client};
 
 fn without_ids(events: &[String]) -> Vec<Value> {
@@ -154,12 +154,18 @@ async fn a_broken_event_passes_as_it_is() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_client_slows_the_engine_and_loses_nothing() {
-    let (bed, engine) = (Bed::start().await, plain().await);
+    /// About 12 MB of events: more than Linux lets the two sockets between engine and proxy hold by default.
+    const TOKENS: u32 = 60_000;
+    let engine = bed::engine(kthena_sim::Config {
+        max_model_len: 2 * TOKENS,
+        ..kthena_sim::Config::instant()
+    });
+    let (bed, engine) = (Bed::start().await, engine.await);
     bed.apply(&[route(), plain_server(&[&engine])]).await;
     let mut body = chat("a long story", true);
-    body["max_tokens"] = 20_000.into();
+    body["max_tokens"] = TOKENS.into();
     body["ignore_eos"] = true.into();
-    let mut client = Client::connect(bed.address()).await;
+    let mut client = Client::connect_narrow(bed.address()).await;
     client.post(CHAT, &[], body.to_string().as_bytes()).await;
     let head = client.head().await.expect("a head");
     // Nobody reads: buffers fill and the engine has to wait.
@@ -169,7 +175,7 @@ async fn a_slow_client_slows_the_engine_and_loses_nothing() {
     assert!(busy.is_err(), "the engine finished although nobody read");
     let answer = client.body(head).await;
     assert!(
-        answer.complete && answer.events().len() > 20_000,
+        answer.complete && answer.events().len() > TOKENS as usize,
         "{}",
         answer.events().len()
     );
