@@ -21,6 +21,7 @@ use crate::telemetry::metrics::Phases;
 
 pub mod budget;
 pub mod head;
+pub mod http1;
 mod pair;
 pub mod relay;
 pub mod upstream;
@@ -363,7 +364,7 @@ impl Attempts {
         let read = tokio::time::timeout(Duration::from_secs(1), upstream.read_all(KEPT_ERROR_BODY)).await;
         if let Ok(Ok(body)) = read {
             self.kept = Some(Kept { head, body });
-            upstream.release().await;
+            upstream.release();
         }
     }
 

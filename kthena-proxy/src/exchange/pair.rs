@@ -361,7 +361,7 @@ impl PrefillLeg {
         match upstream.status() {
             200..=299 => match upstream.read_all(PREFILL_ANSWER).await {
                 Ok(bytes) => {
-                    upstream.release().await;
+                    upstream.release();
                     Prefill::Ready(bytes)
                 }
                 Err(error) => Prefill::Failed(Attempt::Failed(error)),

@@ -42,7 +42,7 @@ pub async fn relay(session: &mut Session, mut upstream: Upstream, options: Optio
         relayed.failure = Some(failure);
         return relayed;
     }
-    upstream.release().await;
+    upstream.release();
     relayed
 }
 
@@ -55,14 +55,15 @@ async fn run(
     let gone = |error: Box<pingora_error::Error>| {
         Failure::new(Kind::ClientGone, "the client closed the connection").because(error)
     };
-    let Some(engine_head) = upstream.head() else {
+    let Some(engine_head) = upstream.take_head() else {
         return Err(Failure::new(Kind::Internal, "no answer to hand on"));
     };
-    let is_stream = is_event_stream(engine_head);
+    let is_stream = is_event_stream(&engine_head);
     let is_encoded = engine_head.headers.contains_key(http::header::CONTENT_ENCODING);
-    let head = head::answer(engine_head, framing(session), options.id).map_err(|error| {
+    let head = head::answer(&engine_head, framing(session), options.id).map_err(|error| {
         Failure::new(Kind::Internal, "the engine's head cannot be handed on").because(error)
     })?;
+    drop(engine_head);
     let bodiless = options.is_head || matches!(head.status.as_u16(), 204 | 304);
     session
         .write_response_header(head, bodiless)

@@ -9,13 +9,13 @@ use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
 use pingora_core::connectors::{ConnectorOptions, TransportConnector};
 use pingora_core::protocols::Stream;
-use pingora_core::protocols::http::v1::client::HttpSession;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error as PingoraError, ErrorType};
 use pingora_http::ResponseHeader;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::head::RequestHead;
+use super::http1::{self, Reader};
 use crate::cluster::endpoint::{Address, Endpoint, InFlight};
 use crate::cluster::tls::Verify;
 use crate::openai::Body;
@@ -51,7 +51,7 @@ pub enum Error {
     Closed(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The answer is no HTTP.
     #[error("the answer is not valid HTTP")]
-    Malformed(#[source] Box<PingoraError>),
+    Malformed(#[source] http1::Error),
     /// The time for this attempt is over.
     #[error("no answer in time")]
     Timeout,
@@ -63,7 +63,7 @@ pub enum Error {
     },
     /// The body broke off.
     #[error("the answer broke off")]
-    Body(#[source] Box<PingoraError>),
+    Body(#[source] http1::Error),
     /// A prefill engine's answer is no JSON.
     #[error("the prefill engine's answer is not JSON")]
     NoJson(#[source] serde_json::Error),
@@ -102,7 +102,7 @@ impl Connector {
                 None => (self.connect(endpoint).await?, false),
             };
             match exchange(stream, head, body).await {
-                Ok(http) => return Ok(Upstream::new(http, endpoint.clone(), guard)),
+                Ok((http, head)) => return Ok(Upstream::new(http, head, endpoint.clone(), guard)),
                 Err(Error::Closed(_)) if reused => {}
                 Err(error) => return Err(error),
             }
@@ -187,34 +187,25 @@ pub fn is_open(stream: &mut Stream) -> bool {
         .is_none()
 }
 
-/// The session is boxed: it is large, and goes through many hands.
 async fn exchange(
     mut stream: Stream,
     head: &RequestHead,
     body: Option<&Body>,
-) -> Result<Box<HttpSession>, Error> {
+) -> Result<(Reader, Box<ResponseHeader>), Error> {
     if let Err(error) = write(&mut stream, head, body).await {
         // An engine that refuses a request may answer before it has read all of it; that answer is worth more than our error.
-        let mut http = Box::new(HttpSession::new(stream));
-        return match http.read_response().now_or_never() {
-            Some(Ok(_)) => Ok(http),
+        return match Reader::start(stream, head.is_head).now_or_never() {
+            Some(Ok(answer)) => Ok(answer),
             _ => Err(Error::Closed(error.into())),
         };
     }
-    let mut http = Box::new(HttpSession::new(stream));
-    loop {
-        http.read_response().await.map_err(|error| match error.etype() {
-            ErrorType::ConnectionClosed | ErrorType::ReadError => Error::Closed(error),
-            _ => Error::Malformed(error),
-        })?;
-        // Informational answers come before the one that counts.
-        if !http
-            .get_status()
-            .is_some_and(|status| status.is_informational() && status != 101)
-        {
-            return Ok(http);
+    Reader::start(stream, head.is_head).await.map_err(|error| {
+        if error.is_close() {
+            Error::Closed(error.into())
+        } else {
+            Error::Malformed(error)
         }
-    }
+    })
 }
 
 async fn write(stream: &mut Stream, head: &RequestHead, body: Option<&Body>) -> std::io::Result<()> {
@@ -246,24 +237,24 @@ async fn write(stream: &mut Stream, head: &RequestHead, body: Option<&Body>) -> 
 
 /// An answer that is being read.
 pub struct Upstream {
-    http: Box<HttpSession>,
+    http: Reader,
+    status: u16,
+    head: Option<Box<ResponseHeader>>,
     endpoint: Arc<Endpoint>,
     _in_flight: InFlight,
-    buffer: BytesMut,
     /// An error that came behind bytes which are handed out first.
-    failed: Option<Box<PingoraError>>,
-    done: bool,
+    failed: Option<http1::Error>,
 }
 
 impl Upstream {
-    fn new(http: Box<HttpSession>, endpoint: Arc<Endpoint>, in_flight: InFlight) -> Self {
+    fn new(http: Reader, head: Box<ResponseHeader>, endpoint: Arc<Endpoint>, in_flight: InFlight) -> Self {
         Self {
             http,
+            status: head.status.as_u16(),
+            head: Some(head),
             endpoint,
             _in_flight: in_flight,
-            buffer: BytesMut::new(),
             failed: None,
-            done: false,
         }
     }
 
@@ -276,59 +267,64 @@ impl Upstream {
     /// The status code.
     #[must_use]
     pub fn status(&self) -> u16 {
-        self.http.get_status().map_or(0, |status| status.as_u16())
+        self.status
     }
 
-    /// The head; `None` only if none was read, which [`Connector::send`] rules out.
+    /// The head; `None` once it was taken.
     #[must_use]
     pub fn head(&self) -> Option<&ResponseHeader> {
-        self.http.resp_header()
+        self.head.as_deref()
     }
 
-    /// The next bytes of the body; all that are ready come together. `None` is its end.
+    /// Hands out the head, so that it does not outlive its use.
+    pub fn take_head(&mut self) -> Option<Box<ResponseHeader>> {
+        self.head.take()
+    }
+
+    /// The next bytes of the body; all that are ready come together. `None` is its end. Nothing is lost where the future is
+    /// dropped before it is ready.
     pub async fn read(&mut self) -> Result<Option<Bytes>, Error> {
         if let Some(error) = self.failed.take() {
             return Err(Error::Body(error));
         }
-        if self.done {
-            return Ok(None);
-        }
-        match self.http.read_body_ref().await {
-            Ok(Some(bytes)) => self.buffer.extend_from_slice(bytes),
-            Ok(None) => {
-                self.done = true;
-                return Ok(None);
+        let mut bytes = BytesMut::new();
+        let failed = loop {
+            if let Err(error) = self.http.decode(&mut bytes) {
+                break Some(error);
             }
-            Err(error) => return Err(Error::Body(error)),
-        }
-        while self.buffer.len() < JOIN_UP_TO {
-            match self.http.read_body_ref().now_or_never() {
-                Some(Ok(Some(bytes))) => self.buffer.extend_from_slice(bytes),
-                Some(Ok(None)) => {
-                    self.done = true;
-                    break;
-                }
-                Some(Err(error)) => {
-                    self.failed = Some(error);
-                    break;
-                }
-                None => break,
+            if self.http.is_done() || bytes.len() >= JOIN_UP_TO {
+                break None;
             }
+            let filled = if bytes.is_empty() {
+                self.http.fill().await
+            } else {
+                match self.http.fill().now_or_never() {
+                    Some(filled) => filled,
+                    None => break None,
+                }
+            };
+            if let Err(error) = filled {
+                break Some(error);
+            }
+        };
+        match failed {
+            Some(error) if bytes.is_empty() => return Err(Error::Body(error)),
+            failed => self.failed = failed,
         }
-        Ok(Some(self.buffer.split().freeze()))
+        Ok((!bytes.is_empty()).then(|| bytes.freeze()))
     }
 
     /// Whether the whole body was read.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        self.done
+        self.failed.is_none() && self.http.is_done()
     }
 
     /// Reads the rest of the body into one piece.
     pub async fn read_all(&mut self, limit: usize) -> Result<Bytes, Error> {
         let mut all = BytesMut::new();
         while let Some(bytes) = self.read().await? {
-            if all.is_empty() && self.done {
+            if all.is_empty() && self.is_done() {
                 return Ok(bytes);
             }
             if all.len() + bytes.len() > limit {
@@ -343,22 +339,13 @@ impl Upstream {
     pub async fn discard(mut self) {
         let read = tokio::time::timeout(Duration::from_secs(1), self.read_all(JOIN_UP_TO)).await;
         if matches!(read, Ok(Ok(_))) {
-            self.release().await;
+            self.release();
         }
     }
 
     /// Keeps the connection for the next request, if the answer was read to its end and the engine allows it.
-    pub async fn release(self) {
-        if !self.done {
-            return;
-        }
-        let mut http = self.http;
-        http.respect_keepalive();
-        if !http.will_keepalive() {
-            return;
-        }
-        // Boxed for the same reason that the session is.
-        if let Some(stream) = Box::pin(http.reuse()).await {
+    pub fn release(self) {
+        if let Some(stream) = self.http.into_idle() {
             self.endpoint.give_idle(stream);
         }
     }
