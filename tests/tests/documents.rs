@@ -12,8 +12,13 @@ use kthena_tests::{cluster::Cluster, process::Process, proxy::Proxy, reserve::Po
 /// Pages with commands.
 const PAGES: [&str; 2] = ["README.md", "examples/quickstart/README.md"];
 
-/// Commands that something else runs: this test would have to run itself, or install gigabytes.
-const RUN_ELSEWHERE: [&str; 2] = ["cargo xtask test", "cargo xtask test --real-engines"];
+/// Commands that something else runs: this test would have to run itself, install gigabytes, or take ten minutes (the bench has
+/// a smoke test).
+const RUN_ELSEWHERE: [&str; 3] = [
+    "cargo xtask test",
+    "cargo xtask test --real-engines",
+    "cargo xtask bench --peers",
+];
 
 fn root() -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
