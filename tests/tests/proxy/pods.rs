@@ -113,6 +113,8 @@ async fn a_pod_that_is_not_ready_waits_until_it_is() -> Result<()> {
     let prefill = bed.run(Pod::prefill("p-0")).await?;
     let decode = bed.run(Pod::decode("d-0").tokens_per_second(20)).await?;
     let other = bed.run(Pod::decode("d-1")).await?;
+    // The proxy may be behind: what it is to forget it has to know first.
+    bed.until_split(&["p-0"], &["d-0", "d-1"]).await?;
     bed.kubelet.set_ready(&bed.space, "d-1", Readiness::Never).await?;
     bed.until_split(&["p-0"], &["d-0"]).await?;
     let mut stream = bed.stream("a long story", 40).await?;
