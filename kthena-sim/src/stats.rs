@@ -129,6 +129,22 @@ pub struct Refused {
     pub timeout: u64,
 }
 
+impl PhaseStats {
+    /// Begun and not over yet.
+    pub fn in_flight(&self) -> u64 {
+        self.received
+            .saturating_sub(self.finished + self.failed + self.aborted)
+    }
+}
+
+impl Stats {
+    /// Requests of all phases that are begun and not over yet. A request is over a moment after its answer has left, so a
+    /// client may be faster.
+    pub fn in_flight(&self) -> u64 {
+        self.plain.in_flight() + self.prefill.in_flight() + self.decode.in_flight()
+    }
+}
+
 impl Refused {
     /// All of them.
     pub fn total(&self) -> u64 {

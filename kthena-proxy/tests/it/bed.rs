@@ -8,7 +8,7 @@ use kthena_proxy::cluster::index::Published;
 use kthena_proxy::cluster::objects::{Event, Update};
 use kthena_proxy::cluster::source::manifest::{self, Object};
 use kthena_proxy::server::{Config, Proxy, SourceConfig};
-use kthena_sim::{Connector, Engine, Handle, Role};
+use kthena_sim::{Connector, Engine, Handle, Role, Stats};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -307,6 +307,12 @@ impl Way {
         }
         server(more)
     }
+}
+
+/// What an engine has counted when all its requests are over: a client may have its answer before the engine has counted
+/// it, and of a pair that works at the same time, either may end first.
+pub(crate) async fn settled(engine: &Handle) -> Stats {
+    engine.settled(PATIENCE).await.expect("an end of all requests")
 }
 
 /// Waits until something holds.

@@ -3,7 +3,7 @@
 use kthena_sim::{Fault, Phase, Rule};
 use serde_json::json;
 
-use crate::bed::{Bed, CHAT, COMPLETIONS, WAYS, plain, plain_server, route};
+use crate::bed::{Bed, CHAT, COMPLETIONS, WAYS, plain, plain_server, route, settled};
 use crate::client::{self, Client};
 
 fn long(bytes: usize) -> serde_json::Value {
@@ -75,7 +75,7 @@ async fn long_bodies_are_split_into_prefill_and_decode() {
             way.name,
             answer.text()
         );
-        let stats = decode.stats();
+        let stats = settled(&decode).await;
         assert_eq!(
             (stats.decode_recomputed, stats.refused.total()),
             (0, 0),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use kthena_sim::{Fault, Handle, Phase, Rule};
 use serde_json::{Value, json};
 
-use crate::bed::{Bed, CHAT, WAYS, Way, chat, eventually, plain, plain_server, route};
+use crate::bed::{Bed, CHAT, WAYS, Way, chat, eventually, plain, plain_server, route, settled};
 use crate::client::{self, Answer, Client};
 
 /// A prefill and a decode engine that fail, and one of each that does not.
@@ -126,7 +126,7 @@ async fn a_dead_decode_engine_is_replaced_and_prefill_asked_again() {
             "{}",
             way.name
         );
-        let live = quad.decode[1].stats();
+        let live = settled(&quad.decode[1]).await;
         assert_eq!(
             (live.decode.finished, live.refused.total(), live.decode_recomputed),
             (20, 0, 0),

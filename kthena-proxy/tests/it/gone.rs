@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kthena_sim::{Fault, Handle, Phase, Rule, Stats};
+use kthena_sim::{Fault, Handle, Phase, Rule};
 use serde_json::json;
 
 use crate::bed::{Bed, CHAT, WAYS, Way, chat, eventually, plain, plain_server, route};
@@ -20,13 +20,6 @@ async fn pair(way: &Way) -> (Bed, Handle, Handle) {
     (bed, prefill, decode)
 }
 
-fn in_flight(stats: &Stats) -> bool {
-    let phases = [&stats.plain, &stats.prefill, &stats.decode];
-    phases
-        .iter()
-        .any(|phase| phase.received > phase.finished + phase.failed + phase.aborted)
-}
-
 /// Sends a request, waits until `there`, leaves, and checks that all engines notice.
 async fn leave_when(bed: &Bed, engines: &[&Handle], stream: bool, what: &str, there: impl Fn() -> bool) {
     let mut client = Client::connect(bed.address()).await;
@@ -40,15 +33,15 @@ async fn leave_when(bed: &Bed, engines: &[&Handle], stream: bool, what: &str, th
         )
         .await;
     eventually(what, there).await;
-    let busy: Vec<bool> = engines.iter().map(|engine| in_flight(&engine.stats())).collect();
+    let busy: Vec<bool> = engines
+        .iter()
+        .map(|engine| engine.stats().in_flight() > 0)
+        .collect();
     assert!(busy.contains(&true), "{what}: no engine is at work");
     let left = tokio::time::Instant::now();
     drop(client);
     for engine in engines {
-        engine
-            .wait_for(PATIENCE, |stats| !in_flight(stats))
-            .await
-            .expect(what);
+        engine.settled(PATIENCE).await.expect(what);
     }
     for (engine, busy) in engines.iter().zip(busy) {
         let last = engine.all_requests().pop();

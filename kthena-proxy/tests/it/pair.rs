@@ -3,7 +3,7 @@
 use kthena_sim::Handle;
 use serde_json::{Value, json};
 
-use crate::bed::{Bed, CHAT, COMPLETIONS, WAYS, Way, route};
+use crate::bed::{Bed, CHAT, COMPLETIONS, WAYS, Way, route, settled};
 use crate::client;
 
 async fn pair(bed: &Bed, way: &Way) -> (Handle, Handle) {
@@ -72,7 +72,7 @@ async fn a_pair_answers_what_one_engine_answers() {
                 answer.text()
             );
         }
-        let (p, d) = (prefill.stats(), decode.stats());
+        let (p, d) = (settled(&prefill).await, settled(&decode).await);
         let count = requests().len() as u64;
         assert_eq!(
             (p.prefill.finished, d.decode.finished),

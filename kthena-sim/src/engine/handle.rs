@@ -78,6 +78,15 @@ impl Handle {
         self.engine.stats()
     }
 
+    /// Waits until every request is over, and counted so.
+    ///
+    /// # Errors
+    ///
+    /// When they are not within the time given; the error shows the counters.
+    pub async fn settled(&self, within: Duration) -> Result<Stats, WaitError> {
+        self.wait_for(within, |stats| stats.in_flight() == 0).await
+    }
+
     /// Waits until the counters fulfil a condition.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use kthena_sim::{Config, Connector, Engine, Eos, Role};
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::client::{CHAT, COMPLETIONS, chat, completion, for_prefill, post, with};
+use crate::client::{CHAT, COMPLETIONS, SOON, chat, completion, for_prefill, post, with};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_streams_at_once_are_all_whole_and_leave_nothing() {
@@ -25,7 +25,7 @@ async fn many_streams_at_once_are_all_whole_and_leave_nothing() {
             .iter()
             .all(|answer| answer.complete && answer.said() == said)
     );
-    let stats = engine.stats();
+    let stats = engine.settled(SOON).await.unwrap();
     assert_eq!(
         (
             stats.plain.finished,
@@ -60,7 +60,7 @@ async fn many_hand_overs_at_once_leak_nothing() {
     };
     let statuses = join_all((0..200).map(one)).await;
     assert!(statuses.iter().all(|status| *status == 200));
-    let (p, d) = (p.stats(), d.stats());
+    let (p, d) = (p.settled(SOON).await.unwrap(), d.settled(SOON).await.unwrap());
     assert_eq!(
         (p.kv.transfers_out, p.kv.pinned, p.kv.used, p.kv.leaked),
         (200, 0, 0, 0)

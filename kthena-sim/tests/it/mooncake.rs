@@ -84,7 +84,7 @@ async fn both_sides_meet_in_any_order() {
     d.wait_for(SOON, |stats| stats.waiting == 1).await.unwrap();
     prefill("c").await;
     assert_eq!(waiting.await.unwrap().said(), expected);
-    let (p, d) = (p.stats(), d.stats());
+    let (p, d) = (p.settled(SOON).await.unwrap(), d.settled(SOON).await.unwrap());
     assert_eq!(
         (
             p.kv.transfers_out,

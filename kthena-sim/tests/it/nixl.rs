@@ -56,7 +56,7 @@ async fn a_handed_over_prompt_gives_the_plain_engines_answer() {
         assert_eq!(answer.status, 200);
         assert_eq!(answer.said(), expected.said());
     }
-    let (p, d) = (p.stats(), d.stats());
+    let (p, d) = (p.settled(SOON).await.unwrap(), d.settled(SOON).await.unwrap());
     assert_eq!(
         (p.kv.transfers_out, p.kv.pinned, p.kv.leaked, p.kv.used),
         (2, 0, 0, 0)

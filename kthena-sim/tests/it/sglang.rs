@@ -66,7 +66,7 @@ async fn both_sides_meet_in_a_room() {
     assert_eq!((p_answer.status, d_answer.status), (200, 200));
     assert_eq!(d_answer.said(), expected);
     assert_eq!(p_answer.json()["usage"]["completion_tokens"], 1);
-    let (p, d) = (p.stats(), d.stats());
+    let (p, d) = (p.settled(SOON).await.unwrap(), d.settled(SOON).await.unwrap());
     assert_eq!(
         (p.kv.transfers_out, p.kv.pinned, p.kv.used, d.kv.transfers_in),
         (1, 0, 0, 1)

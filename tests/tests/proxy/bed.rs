@@ -171,10 +171,8 @@ pub(crate) async fn stats_now(pod: &RunningPod) -> Result<Stats> {
 
 /// What an engine has counted when all requests that it has got are over.
 pub(crate) async fn stats(pod: &RunningPod) -> Result<Stats> {
-    let is_over = |phase: &PhaseStats| phase.received == phase.finished + phase.failed + phase.aborted;
-    let are_over = |stats: &Stats| [stats.plain, stats.prefill, stats.decode].iter().all(is_over);
     let what = format!("{} to be done with its requests", pod.name);
-    wait::until_value(&what, || stats_now(pod), are_over).await
+    wait::until_value(&what, || stats_now(pod), |stats| stats.in_flight() == 0).await
 }
 
 /// How many inference requests an engine has got, whatever for.
