@@ -2,14 +2,13 @@
 //!
 //! It serves the admission webhooks for workloads. Controllers follow.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{ArgAction, Parser};
-use kthena_sdk::webhook::{self, Certificate, Config};
-use tokio::signal::unix::{SignalKind, signal};
+use kthena_sdk::process::{Certificate, all_interfaces, terminated};
+use kthena_sdk::webhook::{self, Config};
 
 /// How long reviews in progress may take once the process is to end.
 const GRACE: Duration = Duration::from_secs(5);
@@ -43,23 +42,16 @@ async fn main() -> Result<()> {
         anyhow::bail!("a TLS provider is installed already");
     }
     let args = Args::parse();
-    let mut term = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
-    let end = async move {
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = interrupt.recv() => {}
+    if !args.enable_webhook {
+        return terminated().await.context("cannot handle signals");
+    }
+    let end = async {
+        if let Err(error) = terminated().await {
+            tracing::error!(%error, "ending: signals cannot be handled");
         }
     };
-    if !args.enable_webhook {
-        end.await;
-        return Ok(());
-    }
     let config = Config {
-        listen: vec![
-            SocketAddr::from((Ipv6Addr::UNSPECIFIED, args.port)),
-            SocketAddr::from((Ipv4Addr::UNSPECIFIED, args.port)),
-        ],
+        listen: all_interfaces(args.port).to_vec(),
         certificate: Certificate {
             chain: args.tls_cert_file,
             key: args.tls_private_key_file,

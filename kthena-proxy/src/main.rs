@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use kthena_proxy::config::{self, Args, Cli, Command};
 use kthena_proxy::server::{Config, Proxy};
-use tokio::signal::unix::{SignalKind, signal};
+use kthena_sdk::process::terminated;
 
 mod quickstart;
 
@@ -48,18 +48,7 @@ fn run(workers: usize, main: impl Future<Output = Result<()>>) -> Result<()> {
 async fn serve(args: &Args) -> Result<()> {
     let proxy = Proxy::start(Config::from_args(args).await?).await?;
     tracing::info!(address = %proxy.address, metrics = %proxy.metrics_address, "listening");
-    terminated().await?;
+    terminated().await.context("cannot handle signals")?;
     proxy.drain().await;
-    Ok(())
-}
-
-/// Resolves on SIGTERM or Ctrl-C.
-async fn terminated() -> Result<()> {
-    let mut term = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = interrupt.recv() => {}
-    }
     Ok(())
 }

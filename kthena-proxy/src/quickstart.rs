@@ -20,7 +20,7 @@ const MODEL: &str = "my-model";
 const GRACE: Duration = Duration::from_secs(1);
 
 /// Serves the example until `end` resolves, then drains.
-pub(crate) async fn run(flags: &Quickstart, end: impl Future<Output = Result<()>>) -> Result<()> {
+pub(crate) async fn run(flags: &Quickstart, end: impl Future<Output = std::io::Result<()>>) -> Result<()> {
     let mut manifest = MANIFEST.to_owned();
     let mut engines = Vec::new();
     for (role, port) in ENGINES {

@@ -1,12 +1,13 @@
 //! The process: listeners, sources, and an end that waits for requests in progress.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::IntoRawFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use kthena_sdk::process::{Certificate, all_interfaces};
 use kthena_sdk::webhook;
 use parking_lot::Mutex;
 use pingora_core::apps::HttpServerOptions;
@@ -51,7 +52,7 @@ pub struct Config {
     /// Address of the debug server.
     pub debug: SocketAddr,
     /// Certificate and key of the inference listener.
-    pub tls: Option<(PathBuf, PathBuf)>,
+    pub tls: Option<Certificate>,
     /// Where objects come from.
     pub source: SourceConfig,
     /// The access log.
@@ -96,10 +97,11 @@ impl Config {
             (Source::File, None) => bail!("--resource-source=file needs --resource-dir"),
         };
         Ok(Self {
-            listen: all_interfaces(args.listen_port()?),
-            metrics: all_interfaces(args.metrics_port),
+            listen: all_interfaces(args.listen_port()?).to_vec(),
+            metrics: all_interfaces(args.metrics_port).to_vec(),
             debug: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), args.debug_port),
-            tls: args.tls_cert.clone().zip(args.tls_key.clone()),
+            tls: (args.tls_cert.clone().zip(args.tls_key.clone()))
+                .map(|(chain, key)| Certificate { chain, key }),
             source,
             access_log: args.access_log_enabled.then(|| access_log(args)).transpose()?,
             expose_metrics: args.expose_metrics_on_router_port,
@@ -128,21 +130,13 @@ async fn api_client(args: &Args) -> Result<kube::Client> {
 
 fn webhook_config(args: &Args) -> webhook::Config {
     webhook::Config {
-        listen: all_interfaces(args.webhook_port),
-        certificate: webhook::Certificate {
+        listen: all_interfaces(args.webhook_port).to_vec(),
+        certificate: Certificate {
             chain: args.webhook_tls_cert_file.clone(),
             key: args.webhook_tls_private_key_file.clone(),
         },
         grace: WEBHOOK_GRACE,
     }
-}
-
-/// All interfaces: IPv6, which takes IPv4 too, or IPv4 alone where there is no IPv6.
-fn all_interfaces(port: u16) -> Vec<SocketAddr> {
-    vec![
-        SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port),
-        SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port),
-    ]
 }
 
 fn access_log(args: &Args) -> Result<Sink> {
@@ -216,7 +210,8 @@ impl Proxy {
             shared.clone(),
             stopped.clone(),
             &mut background,
-        )?;
+        )
+        .await?;
         let (metrics_address, debug_address) = admin::serve(
             &config.metrics,
             config.debug,
@@ -295,9 +290,9 @@ impl Proxy {
 }
 
 /// Binds the inference listener and runs Pingora's HTTP service on it.
-fn listen(
+async fn listen(
     addresses: &[SocketAddr],
-    tls: Option<(PathBuf, PathBuf)>,
+    tls: Option<Certificate>,
     shared: Arc<Shared>,
     stopped: watch::Receiver<bool>,
     background: &mut Vec<JoinHandle<()>>,
@@ -307,13 +302,13 @@ fn listen(
     // Reads are parsed where they arrive, so a buffer of Pingora's own would only cost memory; a small write buffer joins an
     // answer's head and short body into one packet.
     let mut endpoint = ListenerConfig::tcp(address.to_string()).l4_buffer(L4BufferSettings::new(0, 1460));
-    if let Some((certificate, key)) = tls {
-        let certificate = ReloadingCertificate::load(certificate, key)?;
+    if let Some(files) = tls {
+        let certificate = ReloadingCertificate::load(files).await?;
         let mut settings = TlsSettings::intermediate("", "").map_err(|error| anyhow::anyhow!("{error}"))?;
         settings.set_cert_resolver(certificate.clone());
         settings.enable_h2();
         endpoint = endpoint.tls(settings);
-        background.push(tokio::spawn(certificate.watch()));
+        background.push(tokio::spawn(certificate.follow()));
     }
     let mut proxy = HttpProxy::new(Service(shared), Arc::new(ServerConf::default()));
     proxy.handle_init_modules();

@@ -9,6 +9,9 @@ pub use k8s_openapi;
 pub use kthena_api as api;
 pub use kube;
 
+#[cfg(feature = "process")]
+pub mod process;
+
 #[cfg(feature = "runtime")]
 pub mod watch;
 

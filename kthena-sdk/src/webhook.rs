@@ -27,11 +27,10 @@ use kthena_api::{
 };
 use serde_json::Value;
 
-mod certificate;
 mod review;
 mod server;
 
-pub use certificate::Certificate;
+pub use crate::process::Certificate;
 pub use review::{Refusal, review};
 pub use server::{Config, Error, serve};
 

@@ -56,8 +56,12 @@ fn client(authority: &Authority) -> reqwest::ClientBuilder {
 }
 
 async fn over_tls(authority: &Authority, folder: &Path) -> (Bed, kthena_sim::Handle, String) {
-    let paths = files(folder, &authority.issue(&["proxy.test"]));
-    let (bed, engine) = (Bed::with(|config| config.tls = Some(paths)).await, plain().await);
+    let (chain, key) = files(folder, &authority.issue(&["proxy.test"]));
+    let certificate = kthena_sdk::process::Certificate { chain, key };
+    let (bed, engine) = (
+        Bed::with(|config| config.tls = Some(certificate)).await,
+        plain().await,
+    );
     bed.apply(&[route(), plain_server(&[&engine])]).await;
     let url = format!("https://proxy.test:{}{CHAT}", bed.address().port());
     (bed, engine, url)

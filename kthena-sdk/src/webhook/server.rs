@@ -15,6 +15,7 @@ use axum_server::tls_rustls::RustlsConfig;
 use tokio::net::TcpListener;
 
 use super::{Certificate, Hook, review};
+use crate::process::Contents;
 
 /// Largest review: an object of etcd's limit of 1.5 MiB, in JSON, twice.
 const BODY: usize = 8 << 20;
@@ -73,11 +74,11 @@ pub async fn serve(config: Config, hooks: Vec<Hook>, end: impl Future<Output = (
 }
 
 /// The first certificate that is any good.
-async fn first(certificate: &Certificate) -> (RustlsConfig, super::certificate::Contents) {
+async fn first(certificate: &Certificate) -> (RustlsConfig, Contents) {
     let mut seen = None;
     loop {
         let contents = certificate.changed(seen.as_ref()).await;
-        match RustlsConfig::from_pem(contents.0.clone(), contents.1.clone()).await {
+        match RustlsConfig::from_pem(contents.chain.clone(), contents.key.clone()).await {
             Ok(tls) => return (tls, contents),
             Err(error) => {
                 tracing::warn!(%error, file = %certificate.chain.display(), "the webhook's certificate is no good");
@@ -88,10 +89,13 @@ async fn first(certificate: &Certificate) -> (RustlsConfig, super::certificate::
 }
 
 /// Follows the files; never returns.
-async fn reload(certificate: &Certificate, tls: &RustlsConfig, mut seen: super::certificate::Contents) {
+async fn reload(certificate: &Certificate, tls: &RustlsConfig, mut seen: Contents) {
     loop {
         let contents = certificate.changed(Some(&seen)).await;
-        match tls.reload_from_pem(contents.0.clone(), contents.1.clone()).await {
+        match tls
+            .reload_from_pem(contents.chain.clone(), contents.key.clone())
+            .await
+        {
             Ok(()) => {
                 tracing::info!(file = %certificate.chain.display(), "the webhook's certificate was read again");
             }
