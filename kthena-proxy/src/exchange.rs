@@ -204,8 +204,10 @@ impl Exchange {
                 trace.endpoint = Some(endpoint.clone());
                 let body = request.whole_body();
                 // Boxed, as below: what sending needs is gone by the time that the answer is handed on.
-                let send = Box::pin(self.send(endpoint, &request.head, body.as_ref(), server.timeout));
-                let attempt = or_gone(session, send).await?;
+                let send = self
+                    .connector
+                    .send_within(server.timeout, endpoint, &request.head, body.as_ref());
+                let attempt = or_gone(session, Box::pin(send)).await?;
                 Ok(self.judge(attempt, endpoint, tried, trace))
             }
             Choice::Pair(prefill, decode) => {
@@ -223,16 +225,6 @@ impl Exchange {
                 .await
             }
         }
-    }
-
-    async fn send(
-        &self,
-        endpoint: &Arc<Endpoint>,
-        head: &head::RequestHead,
-        body: Option<&Body>,
-        timeout: Option<Duration>,
-    ) -> Result<Upstream, Error> {
-        self.connector.send_within(timeout, endpoint, head, body).await
     }
 
     fn judge(
@@ -374,12 +366,8 @@ impl Attempts {
             let error = self.error.unwrap_or(Error::Timeout);
             return Err(failure(error, self.made + 1));
         };
-        let gone = |error: Box<pingora_error::Error>| {
-            Failure::new(Kind::ClientGone, "the client closed the connection").because(error)
-        };
-        let mut head = head::answer(&kept.head, head::Framing::Native, request.id).map_err(|error| {
-            Failure::new(Kind::Internal, "the engine's head cannot be handed on").because(error)
-        })?;
+        let gone = Failure::client_gone;
+        let mut head = head::answer(&kept.head, head::Framing::Native, request.id)?;
         head.insert_header(http::header::CONTENT_LENGTH, kept.body.len())
             .map_err(gone)?;
         session.write_response_header(head, false).await.map_err(gone)?;

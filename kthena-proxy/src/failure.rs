@@ -149,6 +149,12 @@ impl Failure {
         }
     }
 
+    /// The client went away, which is how a write to it or a read from it ended.
+    #[must_use]
+    pub fn client_gone(error: Box<pingora_error::Error>) -> Self {
+        Self::new(Kind::ClientGone, "the client closed the connection").because(error)
+    }
+
     /// Adds the cause.
     #[must_use]
     pub fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {

@@ -34,7 +34,7 @@ mod reply;
 use body::{host, parse, request_id};
 pub use in_flight::InFlight;
 use in_flight::Request;
-use reply::{aborted, gone, not_found, refuse, respond, respond_text};
+use reply::{aborted, not_found, refuse, respond, respond_text};
 
 /// How long what was written to a broken HTTP/2 stream may take to leave before the stream is reset.
 const HTTP2_FLUSH: Duration = Duration::from_millis(50);
@@ -196,7 +196,9 @@ impl Shared {
                 |failure| (failure.kind.status(), failure.body(ctx.operation)),
                 |body| (200, body),
             );
-            return respond(session, status, body, &ctx.id).await.map_err(gone);
+            return respond(session, status, body, &ctx.id)
+                .await
+                .map_err(Failure::client_gone);
         }
         let body = self.read_body(session).await?;
         let (body, peek, model) = parse(session, body)?;
@@ -313,11 +315,17 @@ impl Shared {
             "/healthz" => (200, Bytes::from_static(br#"{"message":"ok"}"#)),
             "/readyz" => self.readiness.answer(),
             "/metrics" => match &self.expose_metrics {
-                Some(render) => return respond_text(session, render()).await.map_err(gone),
+                Some(render) => {
+                    return respond_text(session, render())
+                        .await
+                        .map_err(Failure::client_gone);
+                }
                 None => return Err(not_found(path)),
             },
             _ => return Err(not_found(path)),
         };
-        respond(session, status, body, "").await.map_err(gone)
+        respond(session, status, body, "")
+            .await
+            .map_err(Failure::client_gone)
     }
 }

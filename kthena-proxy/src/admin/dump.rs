@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::endpoint::Endpoint;
 use crate::cluster::index::View;
-use crate::cluster::objects::{Key, Pod};
+use crate::cluster::objects::{Key, Pod, qualified};
 use crate::cluster::snapshot::{Pool, Snapshot};
 
 /// The routes of the debug server.
@@ -87,7 +87,7 @@ fn all(view: &View, kind: &str) -> Option<Vec<(Key, Value)>> {
             .iter()
             .map(|(key, server)| {
                 let mut object = spec(key, &server.spec);
-                if let Some(known) = snapshot.servers.get(format!("{}/{}", key.0, key.1).as_str()) {
+                if let Some(known) = snapshot.servers.get(qualified(key).as_str()) {
                     describe(&mut object, &known.pool);
                 }
                 (key.clone(), object)
@@ -129,7 +129,7 @@ fn describe(object: &mut Value, pool: &Pool) {
 }
 
 fn pod_summary(pod: &Pod, snapshot: &Snapshot) -> Value {
-    let name = format!("{}/{}", pod.key.0, pod.key.1);
+    let name = qualified(&pod.key);
     let mut servers: Vec<&std::sync::Arc<crate::cluster::snapshot::Server>> = snapshot
         .servers
         .values()

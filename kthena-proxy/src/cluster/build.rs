@@ -12,7 +12,7 @@ use kthena_api::model_server::{InferenceEngine, Protocol as Scheme};
 use kthena_api::{ModelServer, labels};
 
 use super::endpoint::{Address, Endpoint, EndpointKey, Ports};
-use super::objects::{Key, Objects, key_of};
+use super::objects::{Key, Objects, key_of, qualified};
 use super::snapshot::{Pool, Rename, Retry, Server, Snapshot};
 use super::tls::{Material, UpstreamTls, Verify};
 use crate::connector::Protocol;
@@ -99,7 +99,7 @@ impl Make<'_> {
     fn report(&mut self, message: String, is_reference: bool) {
         let problem = Problem {
             kind: "ModelServer",
-            name: format!("{}/{}", self.key.0, self.key.1),
+            name: qualified(self.key),
             message,
             is_reference,
         };
@@ -116,7 +116,7 @@ impl Make<'_> {
             ));
             return None;
         }
-        let name: Arc<str> = format!("{}/{}", self.key.0, self.key.1).into();
+        let name: Arc<str> = qualified(self.key).into();
         let policy = spec.traffic_policy.as_ref();
         let timeout = policy
             .and_then(|policy| policy.timeout.as_ref())
@@ -179,7 +179,7 @@ impl Make<'_> {
                     let port = u16::try_from(spec.workload_port.port).ok()?;
                     Some(Engine {
                         uid: pod.uid.clone(),
-                        name: format!("{}/{}", pod.key.0, pod.key.1),
+                        name: qualified(&pod.key),
                         address: Address::Ip((pod.ip?, port).into()),
                         labels: pod.labels.clone(),
                         overrides: pod.annotations.clone(),
@@ -193,7 +193,7 @@ impl Make<'_> {
                     let port = u16::try_from(endpoint.effective_port(&spec.workload_port)).ok()?;
                     let address = Address::new(&endpoint.address, port);
                     Some(Engine {
-                        uid: format!("{}/{}#{address}", self.key.0, self.key.1).into(),
+                        uid: format!("{}#{address}", qualified(self.key)).into(),
                         name: format!("{}/{address}", self.key.0),
                         address,
                         labels: endpoint.labels.clone(),

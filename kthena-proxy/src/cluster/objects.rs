@@ -9,6 +9,12 @@ use kthena_api::{ExternalModelProvider, ModelRoute, ModelServer};
 /// `namespace` and `name`.
 pub type Key = (String, String);
 
+/// `namespace/name`.
+#[must_use]
+pub fn qualified((namespace, name): &Key) -> String {
+    format!("{namespace}/{name}")
+}
+
 /// What the proxy keeps of a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pod {

@@ -12,7 +12,7 @@ use kthena_api::model_server::{EndpointCount, ModelServerStatus, PdRole};
 use kthena_api::{ModelRoute, ModelServer};
 
 use super::build::Problem;
-use super::objects::{Key, Objects, key_of};
+use super::objects::{Key, Objects, key_of, qualified};
 use super::snapshot::{Pool, Server, Snapshot};
 
 pub mod writer;
@@ -47,7 +47,7 @@ pub fn outdated(objects: &Objects, snapshot: &Snapshot, problems: &[Problem], no
         found.entry(&problem.name).or_default().push(problem);
     }
     let of = |kind: &str, key: &Key| -> Vec<&Problem> {
-        let all = found.get(format!("{}/{}", key.0, key.1).as_str());
+        let all = found.get(qualified(key).as_str());
         let all = all.into_iter().flatten().copied();
         all.filter(|problem| problem.kind == kind).collect()
     };
@@ -61,7 +61,7 @@ pub fn outdated(objects: &Objects, snapshot: &Snapshot, problems: &[Problem], no
     }
     for object in objects.servers.values() {
         let key = key_of(&object.metadata);
-        let made = snapshot.servers.get(format!("{}/{}", key.0, key.1).as_str());
+        let made = snapshot.servers.get(qualified(&key).as_str());
         let problems = of("ModelServer", &key);
         let new = server(object, objects, made.map(AsRef::as_ref), &problems, now);
         if object.status.as_ref() != Some(&new) {

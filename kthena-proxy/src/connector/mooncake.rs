@@ -31,14 +31,14 @@ impl Connector for Mooncake {
     }
 
     fn prefill(&self, hand_over: &HandOver<'_>, edits: &mut Edits) {
-        let parameters = match hand_over.prefill.ports().mooncake_bootstrap {
-            Some(_) => serde_json::json!({
-                "do_remote_decode": true,
-                "do_remote_prefill": false,
-                "transfer_id": transfer_id(hand_over),
-            }),
-            None => serde_json::json!({ "do_remote_decode": true, "do_remote_prefill": false }),
-        };
+        if hand_over.prefill.ports().mooncake_bootstrap.is_none() {
+            return nixl::ask(edits);
+        }
+        let parameters = serde_json::json!({
+            "do_remote_decode": true,
+            "do_remote_prefill": false,
+            "transfer_id": transfer_id(hand_over),
+        });
         edits.set(Key::KvTransferParams, parameters.to_string());
     }
 

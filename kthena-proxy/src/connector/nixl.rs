@@ -17,8 +17,6 @@ pub(super) const NIXL: Nixl = Nixl { name: "nixl" };
 /// Without `kvConnector`: the same questions, asked of engines that may not know them.
 pub(super) const AUTO: Nixl = Nixl { name: "auto" };
 
-const PREFILL: &str = r#"{"do_remote_decode":true,"do_remote_prefill":false}"#;
-
 impl Connector for Nixl {
     fn name(&self) -> &'static str {
         self.name
@@ -33,12 +31,20 @@ impl Connector for Nixl {
     }
 
     fn prefill(&self, _: &HandOver<'_>, edits: &mut Edits) {
-        edits.set(Key::KvTransferParams, PREFILL);
+        ask(edits);
     }
 
     fn decode(&self, hand_over: &HandOver<'_>, answer: Option<&Answer<'_>>, edits: &mut Edits) -> Decode {
         parameters(hand_over, answer, edits)
     }
+}
+
+/// Asks prefill to keep its blocks for a decode engine and to say where they are.
+pub(super) fn ask(edits: &mut Edits) {
+    edits.set(
+        Key::KvTransferParams,
+        r#"{"do_remote_decode":true,"do_remote_prefill":false}"#,
+    );
 }
 
 /// Hands on what prefill returned.

@@ -1,9 +1,11 @@
 //! Heads of requests and answers: what passes, what does not.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName};
 use pingora_http::{RequestHeader, ResponseHeader};
 
+use crate::failure::{Failure, Kind};
 use crate::openai::Operation;
 
 /// Headers that concern one connection alone (RFC 9110, section 7.6.1), and `Proxy-Connection`, which old clients send.
@@ -104,13 +106,18 @@ fn put_line(lines: &mut BytesMut, name: &[u8], value: &[u8]) {
 }
 
 /// The names that a `Connection` header lists.
-fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
+pub(super) fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
     headers
         .get_all(header::CONNECTION)
         .iter()
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
         .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
         .collect()
+}
+
+/// Whether an answer has no body whatever its head says (RFC 9110, section 6.4.1), the answer to `HEAD` apart.
+pub(super) fn is_bodiless(status: StatusCode) -> bool {
+    status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 /// How the client's connection carries a body of unknown length.
@@ -125,7 +132,12 @@ pub enum Framing {
 /// The head of the answer to the client, made of the engine's: everything but what concerns the connection to the engine.
 ///
 /// `Content-Length` stays where the engine gave it and the body goes through unchanged.
-pub fn answer(
+pub fn answer(upstream: &ResponseHeader, framing: Framing, id: &str) -> Result<Box<ResponseHeader>, Failure> {
+    make_answer(upstream, framing, id)
+        .map_err(|error| Failure::new(Kind::Internal, "the engine's head cannot be handed on").because(error))
+}
+
+fn make_answer(
     upstream: &ResponseHeader,
     framing: Framing,
     id: &str,
@@ -143,8 +155,10 @@ pub fn answer(
     if !has_id {
         answer.insert_header(REQUEST_ID, id)?;
     }
-    let bodiless = matches!(upstream.status.as_u16(), 100..=199 | 204 | 304);
-    if framing == Framing::Chunked && !bodiless && !upstream.headers.contains_key(header::CONTENT_LENGTH) {
+    if framing == Framing::Chunked
+        && !is_bodiless(upstream.status)
+        && !upstream.headers.contains_key(header::CONTENT_LENGTH)
+    {
         answer.insert_header(header::TRANSFER_ENCODING, "chunked")?;
     }
     Ok(Box::new(answer))

@@ -187,7 +187,7 @@ fn framing(mut head: Box<ResponseHeader>, is_head: bool) -> Result<(Box<Response
         // It overrides a length, which must not be passed on.
         head.remove_header(&header::CONTENT_LENGTH);
     }
-    let decoder = if is_head || matches!(head.status.as_u16(), 204 | 304) {
+    let decoder = if is_head || super::head::is_bodiless(head.status) {
         Decoder::empty()
     } else if is_chunked {
         Decoder::chunked()
@@ -229,15 +229,10 @@ fn length(headers: &HeaderMap) -> Result<Option<u64>, Error> {
 }
 
 fn keeps_alive(head: &ResponseHeader) -> bool {
-    let says = |option: &[u8]| {
-        let values = head.headers.get_all(header::CONNECTION).iter();
-        values
-            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-            .any(|found| found.trim_ascii().eq_ignore_ascii_case(option))
-    };
+    let options = super::head::nominated(&head.headers);
     match head.version {
-        http::Version::HTTP_10 => says(b"keep-alive"),
-        _ => !says(b"close"),
+        http::Version::HTTP_10 => options.iter().any(|option| option == "keep-alive"),
+        _ => options.iter().all(|option| option != "close"),
     }
 }
 

@@ -283,8 +283,9 @@ impl<'a> Legs<'a> {
     /// of generation, which no timeout of this kind is meant to bound.
     async fn send_decode(&self, body: Option<&Body>) -> Result<Upstream, Error> {
         let timeout = self.server.timeout.filter(|_| self.request.stream);
-        self.exchange
-            .send(self.pair.1, &self.request.head, body, timeout)
+        let connector = &self.exchange.connector;
+        connector
+            .send_within(timeout, self.pair.1, &self.request.head, body)
             .await
     }
 

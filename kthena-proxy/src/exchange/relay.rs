@@ -52,25 +52,23 @@ async fn run(
     options: Options<'_>,
     relayed: &mut Relayed,
 ) -> Result<(), Failure> {
-    let gone = |error: Box<pingora_error::Error>| {
-        Failure::new(Kind::ClientGone, "the client closed the connection").because(error)
-    };
     let Some(engine_head) = upstream.take_head() else {
         return Err(Failure::new(Kind::Internal, "no answer to hand on"));
     };
     let is_stream = is_event_stream(&engine_head);
     let is_encoded = engine_head.headers.contains_key(http::header::CONTENT_ENCODING);
-    let head = head::answer(&engine_head, framing(session), options.id).map_err(|error| {
-        Failure::new(Kind::Internal, "the engine's head cannot be handed on").because(error)
-    })?;
+    let head = head::answer(&engine_head, framing(session), options.id)?;
     drop(engine_head);
-    let bodiless = options.is_head || matches!(head.status.as_u16(), 204 | 304);
+    let bodiless = options.is_head || head::is_bodiless(head.status);
     session
         .write_response_header(head, bodiless)
         .await
-        .map_err(gone)?;
+        .map_err(Failure::client_gone)?;
     if bodiless {
-        return session.write_response_body(None, true).await.map_err(gone);
+        return session
+            .write_response_body(None, true)
+            .await
+            .map_err(Failure::client_gone);
     }
     let mut hide = (options.hide_usage && is_stream && !is_encoded).then(HideUsage::default);
     let mut scan = Scan::default();
@@ -94,7 +92,7 @@ async fn run(
         }
         let bytes = match &mut hide {
             None => bytes,
-            Some(hide) if end => join(hide.push(bytes), hide.finish()),
+            Some(hide) if end => hide.last(bytes),
             Some(hide) => hide.push(bytes),
         };
         if relayed.first_byte.is_none() && !bytes.is_empty() {
@@ -104,20 +102,12 @@ async fn run(
             session
                 .write_response_body(Some(bytes), end)
                 .await
-                .map_err(gone)?;
+                .map_err(Failure::client_gone)?;
         }
         if end {
             relayed.usage = scan.usage();
             return Ok(());
         }
-    }
-}
-
-fn join(first: Bytes, second: Bytes) -> Bytes {
-    if second.is_empty() {
-        first
-    } else {
-        [first, second].concat().into()
     }
 }
 
@@ -163,7 +153,7 @@ pub fn framing(session: &Session) -> Framing {
 pub async fn client_gone(session: &mut Session) -> Failure {
     loop {
         if let Err(error) = session.read_body_or_idle(true).await {
-            return Failure::new(Kind::ClientGone, "the client closed the connection").because(error);
+            return Failure::client_gone(error);
         }
     }
 }

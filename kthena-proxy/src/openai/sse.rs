@@ -48,6 +48,11 @@ impl HideUsage {
         ready
     }
 
+    /// Takes the end of the stream and returns what may go on of it.
+    pub fn last(&mut self, piece: Bytes) -> Bytes {
+        join(self.push(piece), self.finish())
+    }
+
     /// What still waits when the stream ends: an event without its blank line. It was not complete, so it passes.
     pub fn finish(&mut self) -> Bytes {
         let rest = self.held.split().freeze();

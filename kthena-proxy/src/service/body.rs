@@ -7,7 +7,6 @@ use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
 use super::Shared;
-use super::reply::gone;
 use crate::exchange::head::REQUEST_ID;
 use crate::failure::{Failure, Kind};
 use crate::openai::form;
@@ -29,17 +28,19 @@ impl Shared {
             .get_header(header::EXPECT)
             .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
         {
-            let proceed = ResponseHeader::build(100, Some(0)).map_err(gone)?;
+            let proceed = ResponseHeader::build(100, Some(0)).map_err(Failure::client_gone)?;
             session
                 .write_response_header(Box::new(proceed), false)
                 .await
-                .map_err(gone)?;
+                .map_err(Failure::client_gone)?;
         }
         let read = |error: Box<PingoraError>| match error.etype() {
             ErrorType::ReadTimedout => {
                 Failure::new(Kind::BodyTimeout, "the request body did not come in time").because(error)
             }
-            ErrorType::ReadError | ErrorType::ConnectionClosed | ErrorType::H2Error => gone(error),
+            ErrorType::ReadError | ErrorType::ConnectionClosed | ErrorType::H2Error => {
+                Failure::client_gone(error)
+            }
             _ => Failure::new(Kind::Parse, "the request body is not framed as HTTP demands").because(error),
         };
         let Some(first) = session.read_request_body().await.map_err(read)? else {

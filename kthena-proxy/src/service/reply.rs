@@ -19,10 +19,6 @@ pub(super) fn not_found(path: &str) -> Failure {
     )
 }
 
-pub(super) fn gone(error: Box<PingoraError>) -> Failure {
-    Failure::new(Kind::ClientGone, "the client closed the connection").because(error)
-}
-
 pub(super) fn aborted(failure: &Failure) -> Box<PingoraError> {
     let kind = if failure.kind == Kind::ClientGone {
         ErrorType::ConnectionClosed
