@@ -370,7 +370,7 @@ impl Attempts {
         let mut head = head::answer(&kept.head, head::Framing::Native, request.id)?;
         head.insert_header(http::header::CONTENT_LENGTH, kept.body.len())
             .map_err(gone)?;
-        session.write_response_header(head, false).await.map_err(gone)?;
+        relay::begin(session, head, false).await.map_err(gone)?;
         session
             .write_response_body(Some(kept.body), true)
             .await

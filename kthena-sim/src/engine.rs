@@ -144,12 +144,19 @@ impl Engine {
             };
             server.spawn(listener, None, Arc::new(channel));
         }
+        let store_address = stores.as_ref().map(|(_, address)| *address);
         if let Some((listener, _)) = stores {
             let store = Store::named(&engine.config.store);
             server.spawn(listener, None, Arc::new(store::Server(store)));
         }
         engine.spawn_reaper();
-        Ok(Handle::new(engine, address, admin_address, side_address))
+        Ok(Handle::new(
+            engine,
+            address,
+            admin_address,
+            side_address,
+            store_address,
+        ))
     }
 
     fn new(config: Config, address: SocketAddr, side: Option<SocketAddr>) -> Self {

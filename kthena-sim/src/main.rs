@@ -33,6 +33,7 @@ async fn main() -> anyhow::Result<()> {
         "listen": engine.addr(),
         "admin": engine.admin_addr(),
         "side_channel": engine.side_channel_addr(),
+        "store": engine.store_addr(),
         "engine_id": engine.engine_id(),
     });
     println!("{ready}");

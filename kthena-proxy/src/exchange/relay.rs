@@ -1,6 +1,7 @@
 //! Handing an engine's answer to the client.
 
 use bytes::Bytes;
+use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
 use super::head::{self, Framing};
@@ -60,8 +61,7 @@ async fn run(
     let head = head::answer(&engine_head, framing(session), options.id)?;
     drop(engine_head);
     let bodiless = options.is_head || head::is_bodiless(head.status);
-    session
-        .write_response_header(head, bodiless)
+    begin(session, head, bodiless)
         .await
         .map_err(Failure::client_gone)?;
     if bodiless {
@@ -111,6 +111,19 @@ async fn run(
     }
 }
 
+/// Writes the head of an answer. Once the process drains it says that the connection ends with this answer: Pingora looks when
+/// a request begins, and this one may have begun long before.
+pub async fn begin(
+    session: &mut Session,
+    head: Box<ResponseHeader>,
+    bodiless: bool,
+) -> pingora_error::Result<()> {
+    if session.is_process_shutting_down() {
+        session.set_keepalive(None);
+    }
+    session.write_response_header(head, bodiless).await
+}
+
 /// Tells the client of a stream that it will not be complete.
 async fn lost(
     session: &mut Session,
@@ -129,7 +142,7 @@ async fn lost(
     failure
 }
 
-fn is_event_stream(head: &pingora_http::ResponseHeader) -> bool {
+fn is_event_stream(head: &ResponseHeader) -> bool {
     head.headers.get(http::header::CONTENT_TYPE).is_some_and(|value| {
         let media_type = value
             .as_bytes()

@@ -10,6 +10,7 @@ use pingora_proxy::Session;
 
 use super::Context;
 use crate::exchange::head::REQUEST_ID;
+use crate::exchange::relay;
 use crate::failure::{Failure, Kind};
 
 pub(super) fn not_found(path: &str) -> Failure {
@@ -91,7 +92,7 @@ pub(super) async fn respond_text(session: &mut Session, text: String) -> Pingora
 
 async fn send(session: &mut Session, head: ResponseHeader, body: Bytes) -> PingoraResult<()> {
     let bodiless = session.req_header().method == http::Method::HEAD;
-    session.write_response_header(Box::new(head), bodiless).await?;
+    relay::begin(session, Box::new(head), bodiless).await?;
     session
         .write_response_body((!bodiless).then_some(body), true)
         .await

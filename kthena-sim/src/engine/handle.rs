@@ -16,6 +16,7 @@ pub struct Handle {
     address: SocketAddr,
     admin: Option<SocketAddr>,
     side: Option<SocketAddr>,
+    store: Option<SocketAddr>,
 }
 
 /// A condition that did not come true.
@@ -34,12 +35,14 @@ impl Handle {
         address: SocketAddr,
         admin: Option<SocketAddr>,
         side: Option<SocketAddr>,
+        store: Option<SocketAddr>,
     ) -> Self {
         Self {
             engine,
             address,
             admin,
             side,
+            store,
         }
     }
 
@@ -66,6 +69,11 @@ impl Handle {
     /// Where decode engines read KV blocks, or where the bootstrap server is; none if the engine has neither.
     pub fn side_channel_addr(&self) -> Option<SocketAddr> {
         self.side
+    }
+
+    /// Where the shared KV store is served, if that was asked for.
+    pub fn store_addr(&self) -> Option<SocketAddr> {
+        self.store
     }
 
     /// The engine's id in hand-over parameters.
