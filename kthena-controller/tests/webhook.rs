@@ -1,12 +1,26 @@
 //! The program as a pod runs it: it serves webhooks until SIGTERM.
 
+use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
-use std::process::Command;
 use std::time::Duration;
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use serde_json::{Value, json};
+use tokio::process::Command;
 use tokio::time::Instant;
+
+/// A port that nobody takes before its server does: it is below the ports of outgoing connections, and other
+/// tests, which look at the same locks, leave it alone while its file is open.
+fn port() -> (u16, File) {
+    let locks = std::env::temp_dir().join("kthena-reserved");
+    std::fs::create_dir_all(&locks).expect("a folder of locks");
+    let reserve = |port: u16| {
+        let lock = File::create(locks.join(format!("port-{port}"))).expect("a lock");
+        let free = lock.try_lock().is_ok() && TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok();
+        free.then_some((port, lock))
+    };
+    (20_000..30_000).find_map(reserve).expect("a free port")
+}
 
 #[tokio::test]
 async fn it_completes_a_policy_and_ends_when_told() {
@@ -17,12 +31,12 @@ async fn it_completes_a_policy_and_ends_when_told() {
         generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     std::fs::write(&key, signing_key.serialize_pem()).expect("written");
     std::fs::write(&chain, cert.pem()).expect("written");
-    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr());
-    let port = free.expect("a free port").port();
+    let (port, _reserved) = port();
     let mut program = Command::new(env!("CARGO_BIN_EXE_kthena-controller"))
         .arg(format!("--port={port}"))
         .arg(format!("--tls-cert-file={}", chain.display()))
         .arg(format!("--tls-private-key-file={}", key.display()))
+        .kill_on_drop(true)
         .spawn()
         .expect("the program starts");
 
@@ -61,7 +75,8 @@ async fn it_completes_a_policy_and_ends_when_told() {
     let answer: Value = answer.json().await.expect("JSON");
     assert_eq!(answer["response"]["patchType"], "JSONPatch", "{answer}");
 
-    let told = Command::new("kill").arg(program.id().to_string()).status();
+    let id = program.id().expect("it runs").to_string();
+    let told = Command::new("kill").arg(id).status().await;
     assert!(told.expect("kill").success());
-    assert!(program.wait().expect("an exit status").success());
+    assert!(program.wait().await.expect("an exit status").success());
 }

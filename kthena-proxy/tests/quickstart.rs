@@ -6,22 +6,33 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+/// Killed when dropped, so that a test that fails leaves nothing behind.
+struct Running(Child);
+
 struct Quickstart {
-    child: Child,
+    program: Running,
     lines: BufReader<ChildStdout>,
     /// The commands that it says to try.
     commands: Vec<String>,
 }
 
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
 impl Quickstart {
     fn start() -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_kthena-proxy"))
+        let child = Command::new(env!("CARGO_BIN_EXE_kthena-proxy"))
             .args(["quickstart", "--port=0", "--metrics-port=0", "--debug-port=0"])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .expect("the program starts");
-        let mut lines = BufReader::new(child.stdout.take().expect("it is piped"));
+        let mut program = Running(child);
+        let mut lines = BufReader::new(program.0.stdout.take().expect("it is piped"));
         let mut commands = Vec::new();
         let mut line = String::new();
         while !line.starts_with("Ctrl-C") {
@@ -35,7 +46,7 @@ impl Quickstart {
             }
         }
         Self {
-            child,
+            program,
             lines,
             commands,
         }
@@ -43,15 +54,22 @@ impl Quickstart {
 
     fn interrupt(&self) {
         let status = Command::new("kill")
-            .args(["-INT", &self.child.id().to_string()])
+            .args(["-INT", &self.program.0.id().to_string()])
             .status();
         assert!(status.expect("kill").success());
     }
 
-    fn ends(mut self) -> std::process::ExitStatus {
-        let mut rest = String::new();
-        self.lines.read_to_string(&mut rest).expect("text");
-        self.child.wait().expect("an exit status")
+    fn ends(self, within: Duration) -> std::process::ExitStatus {
+        let Self {
+            mut program,
+            mut lines,
+            ..
+        } = self;
+        // What it says ends when it does.
+        let (ended, end) = std::sync::mpsc::channel();
+        std::thread::spawn(move || ended.send(lines.read_to_string(&mut String::new())));
+        end.recv_timeout(within).expect("an end in time").expect("text");
+        program.0.wait().expect("an exit status")
     }
 }
 
@@ -103,17 +121,13 @@ fn it_answers_by_prefill_and_decode_and_ends_when_its_answers_have() {
     stream.read_to_string(&mut text).expect("text");
     assert!(text.ends_with("data: [DONE]\n\n"), "{text}");
     assert!(slow.wait().expect("an exit status").success());
-    assert!(quickstart.ends().success());
+    assert!(quickstart.ends(Duration::from_secs(60)).success());
 }
 
 #[test]
 fn idle_it_ends_at_once() {
     let quickstart = Quickstart::start();
     quickstart.interrupt();
-    let (ended, end) = std::sync::mpsc::channel();
-    std::thread::spawn(move || ended.send(quickstart.ends()));
-    let status = end
-        .recv_timeout(Duration::from_secs(10))
-        .expect("an end, long before the drain timeout of 30 s");
-    assert!(status.success());
+    // Long before the drain timeout of 30 s.
+    assert!(quickstart.ends(Duration::from_secs(10)).success());
 }

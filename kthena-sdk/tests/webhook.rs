@@ -1,6 +1,7 @@
 //! The webhook server over real sockets.
 #![cfg(feature = "webhook")]
 
+use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
@@ -9,6 +10,19 @@ use kthena_sdk::webhook::{self, Certificate, Config};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
+
+/// A port that nobody takes before its server does: it is below the ports of outgoing connections, and other
+/// tests, which look at the same locks, leave it alone while its file is open.
+fn port() -> (u16, File) {
+    let locks = std::env::temp_dir().join("kthena-reserved");
+    std::fs::create_dir_all(&locks).expect("a folder of locks");
+    let reserve = |port: u16| {
+        let lock = File::create(locks.join(format!("port-{port}"))).expect("a lock");
+        let free = lock.try_lock().is_ok() && TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok();
+        free.then_some((port, lock))
+    };
+    (20_000..30_000).find_map(reserve).expect("a free port")
+}
 
 /// A certificate for `localhost`, written as a Secret would be mounted.
 fn write(folder: &Path) -> reqwest::Certificate {
@@ -47,8 +61,8 @@ async fn healthy(client: &reqwest::Client, url: &str) {
 async fn it_answers_reviews_once_its_certificate_is_there_and_follows_it() {
     rustls::crypto::ring::default_provider().install_default().ok();
     let folder = tempfile::tempdir().expect("a folder");
-    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr());
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free.expect("a free port").port()));
+    let (port, _reserved) = port();
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let config = Config {
         listen: vec![address],
         certificate: Certificate {

@@ -2,13 +2,15 @@
 
 use std::{
     fs::{self, File},
-    path::Path,
+    path::{Path, PathBuf},
+    process::Command,
 };
 
 use anyhow::{Context, Result};
 use xxhash_rust::xxh3::Xxh3;
 
 pub use crate::setting::cache_dir as dir;
+use crate::{command, prerequisite};
 
 /// A name made of all that decides about the content.
 pub fn key(parts: &[&[u8]]) -> String {
@@ -43,6 +45,29 @@ pub fn make(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<bool>
     fill(&unfinished)?;
     fs::rename(&unfinished, path).with_context(|| format!("putting {} in place", path.display()))?;
     Ok(true)
+}
+
+/// Makes a virtual environment in `dir` unless it is there, with the packages of a requirements file, which names all of them:
+/// nothing is installed for its sake alone. The folder that comes back has its programs.
+pub fn venv(dir: &Path, name: &str, requirements: &str) -> Result<PathBuf> {
+    let environment = dir.join("venv");
+    let programs = environment.join("bin");
+    // Paths inside an environment are absolute, so it is made where it stays and marked when complete.
+    make(&dir.join("complete"), |mark| {
+        eprintln!("installing {name} (once; {})", dir.display());
+        let python = prerequisite::PYTHON.find()?;
+        let run = |command: &mut Command| command::output(command.env_remove("PYTHONPATH"));
+        run(Command::new(python)
+            .args(["-m", "venv", "--clear"])
+            .arg(&environment))?;
+        let pins = dir.join("requirements.txt");
+        fs::write(&pins, requirements).context("writing the pins")?;
+        let mut pip = Command::new(programs.join("python"));
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+        run(pip.args(["--no-deps", "--requirement"]).arg(&pins))?;
+        fs::write(mark, "").context("marking the environment as complete")
+    })?;
+    Ok(programs)
 }
 
 fn remove(path: &Path) -> Result<()> {

@@ -1,15 +1,14 @@
 //! The official OpenAI clients: what users of the proxy call it with.
 //!
 //! `tests/clients/README.md` describes the request and the answer of the two scripts; they are the same for both
-//! languages, so a test says what should happen and runs it with each of [`Language::ALL`].
+//! languages, so a test says what should happen and runs it with [`Client::all`].
 //!
 //! ```no_run
 //! # async fn example() -> anyhow::Result<()> {
-//! use kthena_tests::clients::{Client, Language};
+//! use kthena_tests::clients::Client;
 //! use serde_json::json;
 //!
-//! for language in Language::ALL {
-//!     let client = Client::install(language)?;
+//! for client in Client::all().await? {
 //!     let answer = client.call("http://127.0.0.1:8080/v1", "models.list", json!({})).await?;
 //!     assert_eq!(answer.data()?["data"][0]["id"], "tiny");
 //! }
@@ -79,6 +78,18 @@ impl Client {
             program,
             packages,
         })
+    }
+
+    /// One client for each of [`Language::ALL`], as [`Client::install`] makes it.
+    pub fn install_all() -> Result<Vec<Self>> {
+        Language::ALL.into_iter().map(Self::install).collect()
+    }
+
+    /// [`Client::install_all`] without blocking the runtime.
+    #[cfg(feature = "cluster")]
+    pub async fn all() -> Result<Vec<Self>> {
+        let install = tokio::task::spawn_blocking(Self::install_all);
+        install.await.context("the installation has panicked")?
     }
 
     pub fn language(&self) -> Language {

@@ -213,21 +213,13 @@ impl Cluster {
     }
 
     /// Like [`wait::until`], but ends at once when a component has ended, and shows the logs of all in its error.
-    pub async fn until<T, F, Fut>(&self, what: &str, mut look: F) -> Result<T>
+    pub async fn until<T, F, Fut>(&self, what: &str, look: F) -> Result<T>
     where
         F: FnMut() -> Fut,
         Fut: Future<Output = Result<Option<T>>>,
     {
-        let found = wait::until(what, || {
-            let look = self.check().map(|()| look());
-            async move {
-                match look {
-                    Ok(look) => Ok(look.await?.map(Ok)),
-                    Err(ended) => Ok(Some(Err(ended))),
-                }
-            }
-        });
-        found.await.flatten().map_err(|error| self.explain(error))
+        let found = wait::within_while(wait::PATIENCE, what, || self.check(), look);
+        found.await.map_err(|error| self.explain(error))
     }
 
     /// An error if a component has ended that should be running.

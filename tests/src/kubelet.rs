@@ -177,7 +177,7 @@ pub enum Readiness {
     /// The probe decides.
     #[default]
     Probed,
-    /// Ready, even if nothing answers.
+    /// Ready, even if nothing answers, and without a pause before a restart.
     Always,
     /// Not ready, even if all is well.
     Never,

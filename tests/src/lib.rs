@@ -35,6 +35,7 @@
 
 pub mod cache;
 pub mod clients;
+pub mod command;
 pub mod prerequisite;
 pub mod setting;
 pub mod stopwatch;

@@ -130,6 +130,28 @@ impl Process {
         }
     }
 
+    /// Like [`wait::until`], but ends at once when the process has ended, and shows the end of its log in its error.
+    pub async fn until<T, F, Fut>(&mut self, what: &str, look: F) -> Result<T>
+    where
+        F: FnMut() -> Fut,
+        Fut: Future<Output = Result<Option<T>>>,
+    {
+        self.within(wait::PATIENCE, what, look).await
+    }
+
+    /// [`Process::until`] with another deadline.
+    pub async fn within<T, F, Fut>(&mut self, limit: Duration, what: &str, look: F) -> Result<T>
+    where
+        F: FnMut() -> Fut,
+        Fut: Future<Output = Result<Option<T>>>,
+    {
+        let found = wait::within_while(limit, what, || self.check(), look).await;
+        found.map_err(|error| match self.ended {
+            true => error, // with the end of the log already
+            false => error.context(format!("the last lines of {}:\n{}", self.name, self.tail())),
+        })
+    }
+
     /// The last lines of the log.
     pub fn tail(&self) -> String {
         tail(&self.log, 25)
@@ -233,6 +255,42 @@ mod tests {
         let error = process.check().unwrap_err().to_string();
         assert!(
             error.contains("failing") && error.contains("the reason"),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_process_that_has_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo the reason; exit 3"]);
+        let mut process = Process::start("failing", &mut command, dir.path().join("log")).unwrap();
+        let clock = Stopwatch::start();
+        let waited = process.until("an answer", || async { Ok(None::<()>) }).await;
+        let error = format!("{:#}", waited.unwrap_err());
+        assert!(
+            error.contains("failing") && error.contains("the reason"),
+            "{error}"
+        );
+        assert!(clock.elapsed() < wait::PATIENCE / 2, "{:?}", clock.elapsed());
+    }
+
+    #[tokio::test]
+    async fn who_waits_in_vain_sees_the_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo what it waits for; exec sleep 1000"]);
+        let log = dir.path().join("log");
+        let mut process = Process::start("slow", &mut command, &log).unwrap();
+        let printed = || async { Ok(tail(&log, 1).contains("waits").then_some(())) };
+        process.until("its output", printed).await.unwrap();
+        let limit = Duration::from_millis(60);
+        let waited = process
+            .within(limit, "an answer", || async { Ok(None::<()>) })
+            .await;
+        let error = format!("{:#}", waited.unwrap_err());
+        assert!(
+            error.contains("for an answer") && error.contains("what it waits for"),
             "{error}"
         );
     }

@@ -48,7 +48,7 @@ pub struct Proxy {
 impl Proxy {
     /// A proxy that is ready, under an account of the namespace that may do what [`ROLE`] says.
     pub async fn on(cluster: &Cluster, space: &Namespace) -> Result<Self> {
-        let proxy = Self::builder(&Self::account(cluster, space).await?)
+        let mut proxy = Self::builder(&Self::account(cluster, space).await?)
             .start()
             .await?;
         proxy.until_ready().await?;
@@ -95,15 +95,18 @@ impl Proxy {
 
     /// Status and body of `/readyz`; an error if nobody listens.
     pub async fn readiness(&self) -> Result<http::Answer> {
-        http::get(&format!("{}/readyz", self.url())).await
+        http::get(&self.readiness_url()).await
+    }
+
+    fn readiness_url(&self) -> String {
+        format!("{}/readyz", self.url())
     }
 
     /// Waits until it says that it is ready. Fails at once when it has ended.
-    pub async fn until_ready(&self) -> Result<()> {
-        let waited = wait::until("the proxy to be ready", || async {
-            Ok((self.readiness().await?.status == 200).then_some(()))
-        });
-        waited.await.with_context(|| self.process.tail())
+    pub async fn until_ready(&mut self) -> Result<()> {
+        let url = self.readiness_url();
+        let is_ready = || async { Ok((http::get(&url).await?.status == 200).then_some(())) };
+        self.process.until("the proxy to be ready", is_ready).await
     }
 
     /// The page of metrics.
@@ -111,15 +114,20 @@ impl Proxy {
         Ok(http::get(&format!("{}/metrics", self.at(1))).await?.text())
     }
 
-    /// The sum of all series whose name and labels contain every one of the texts.
-    pub async fn metric(&self, parts: &[&str]) -> Result<f64> {
-        let page = self.metrics().await?;
-        let series = page
-            .lines()
-            .filter(|line| !line.starts_with('#') && parts.iter().all(|part| line.contains(part)));
-        Ok(series
-            .filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok())
-            .sum())
+    /// The sum of all series whose name and labels contain every one of the texts, once no request is in progress: a client may
+    /// have the whole of its answer before the proxy counts the request.
+    pub async fn settled_metric(&self, parts: &[&str]) -> Result<f64> {
+        // The gauge for single models falls before the request is counted, this one afterwards.
+        let active = || async {
+            Ok(values(
+                &self.metrics().await?,
+                &["kthena_router_active_requests "],
+            ))
+        };
+        let is_none = |active: &Vec<f64>| *active == [0.0];
+        wait::until_value("the end of all requests", active, is_none).await?;
+        // Of one page the gauge may be younger than the counters.
+        Ok(values(&self.metrics().await?, parts).iter().sum())
     }
 
     /// What it has printed: the access log and the log of events.
@@ -147,4 +155,14 @@ impl Proxy {
     pub async fn stop(mut self, grace: Duration) -> ExitStatus {
         self.process.stop(grace).await
     }
+}
+
+/// The values of all series on a page of metrics whose name and labels contain every one of the texts.
+fn values(page: &str, parts: &[&str]) -> Vec<f64> {
+    let series = page
+        .lines()
+        .filter(|line| !line.starts_with('#') && parts.iter().all(|part| line.contains(part)));
+    series
+        .filter_map(|line| line.rsplit_once(' ')?.1.parse().ok())
+        .collect()
 }

@@ -50,6 +50,29 @@ where
     }
 }
 
+/// [`within`], but an error of `alive`, which comes before every look, ends it at once.
+pub async fn within_while<T, F, Fut>(
+    limit: Duration,
+    what: &str,
+    mut alive: impl FnMut() -> Result<()>,
+    mut look: F,
+) -> Result<T>
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<Option<T>>>,
+{
+    let found = within(limit, what, || {
+        let look = alive().map(|()| look());
+        async move {
+            match look {
+                Ok(look) => Ok(look.await?.map(Ok)),
+                Err(ended) => Ok(Some(Err(ended))),
+            }
+        }
+    });
+    found.await.flatten()
+}
+
 /// Looks until `observe` gives what `accept` takes; when time runs out, the error shows the last observation.
 pub async fn until_value<T, F, Fut>(what: &str, mut observe: F, accept: impl Fn(&T) -> bool) -> Result<T>
 where

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use kthena_tests::{cluster::Cluster, process::Process, proxy::Proxy, reserve::Port, wait};
+use kthena_tests::{cluster::Cluster, command::output, process::Process, proxy::Proxy, reserve::Port};
 
 /// Pages with commands.
 const PAGES: [&str; 2] = ["README.md", "examples/quickstart/README.md"];
@@ -77,18 +77,7 @@ async fn every_documented_command_works() -> Result<()> {
 
 async fn kubectl(arguments: &[&str]) -> Result<()> {
     let cluster = Cluster::shared().await?;
-    let output = cluster
-        .kubectl()?
-        .current_dir(root())
-        .args(arguments)
-        .output()
-        .context("kubectl")?;
-    ensure!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(())
+    output(cluster.kubectl()?.current_dir(root()).args(arguments)).map(drop)
 }
 
 async fn proxy(arguments: &[&str]) -> Result<()> {
@@ -124,16 +113,13 @@ async fn quickstart(program: &str, arguments: &[&str], curl: &str) -> Result<()>
         format!("--metrics-port={metrics}"),
         format!("--debug-port={debug}"),
     ]);
-    let started = Process::start("quickstart", &mut command, folder.path().join("log"))?;
-    wait::until("it to say what to try", || async {
-        Ok(fs::read_to_string(started.log())?
-            .contains("Ctrl-C")
-            .then_some(()))
-    })
-    .await?;
+    let log = folder.path().join("log");
+    let mut started = Process::start("quickstart", &mut command, &log)?;
+    let says = || async { Ok(fs::read_to_string(&log)?.contains("Ctrl-C").then_some(())) };
+    started.until("it to say what to try", says).await?;
     let curl = curl.replace(":8080/", &format!(":{port}/"));
     ensure!(
-        fs::read_to_string(started.log())?.contains("curl -N http"),
+        fs::read_to_string(&log)?.contains("curl -N http"),
         "it says what to try"
     );
     let output =

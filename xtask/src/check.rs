@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::{
     codegen,
-    step::{Steps, cargo, run as run_command},
+    step::{Steps, cargo, metadata, run as run_command},
 };
 
 /// The crates that others build with features of their choice.
@@ -92,10 +92,7 @@ fn features(library: &str) -> Result<()> {
 }
 
 fn feature_names(library: &str) -> Result<Vec<String>> {
-    let output = cargo(["metadata", "--no-deps", "--format-version", "1"])
-        .output()
-        .context("running cargo metadata")?;
-    let metadata: Value = serde_json::from_slice(&output.stdout).context("reading cargo metadata")?;
+    let metadata = metadata()?;
     let packages = metadata["packages"]
         .as_array()
         .context("a workspace has packages")?;

@@ -3,7 +3,7 @@
 use std::{fmt::Write, path::PathBuf, process::Command, time::Duration};
 
 use anyhow::{Context, Result, bail};
-use kthena_tests::{setting, stopwatch::Stopwatch};
+use kthena_tests::{command::output, setting, stopwatch::Stopwatch};
 use serde_json::Value;
 
 /// What has been done so far.
@@ -79,12 +79,15 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// What cargo says about the workspace's packages.
+pub(crate) fn metadata() -> Result<Value> {
+    let text = output(&mut cargo(["metadata", "--no-deps", "--format-version", "1"]))?;
+    serde_json::from_str(&text).context("reading cargo metadata")
+}
+
 /// Where cargo puts the workspace's programs: `debug`, `release`.
 pub(crate) fn binaries(profile: &str) -> Result<PathBuf> {
-    let output = cargo(["metadata", "--no-deps", "--format-version", "1"])
-        .output()
-        .context("running cargo metadata")?;
-    let metadata: Value = serde_json::from_slice(&output.stdout).context("reading cargo metadata")?;
+    let metadata = metadata()?;
     let target = metadata["target_directory"]
         .as_str()
         .context("cargo names its target folder")?;

@@ -1,10 +1,7 @@
 //! `cargo xtask test`: what the README names and CI runs.
 
 use anyhow::{Result, ensure};
-use kthena_tests::{
-    clients::{Client, Language},
-    prerequisite,
-};
+use kthena_tests::{clients::Client, prerequisite};
 
 use crate::{
     check, real_engines,
@@ -62,11 +59,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         steps.leave_out("everything that needs a control plane (--fast)");
     } else {
         steps.run("tools", || tools::build(false))?;
-        steps.run("clients", || {
-            Language::ALL
-                .into_iter()
-                .try_for_each(|language| Client::install(language).map(drop))
-        })?;
+        steps.run("clients", Client::install_all)?;
         let mut tests = cargo(["test", "--workspace"]);
         tests.env("KTHENA_BIN_DIR", binaries("debug")?).args(filter(args));
         steps.command("tests", &mut tests)?;

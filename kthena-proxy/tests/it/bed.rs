@@ -8,7 +8,7 @@ use kthena_proxy::cluster::index::Published;
 use kthena_proxy::cluster::objects::{Event, Update};
 use kthena_proxy::cluster::source::manifest::{self, Object};
 use kthena_proxy::server::{Config, Proxy, SourceConfig};
-use kthena_sim::{Connector, Engine, Handle, Role, Stats};
+use kthena_sim::{Connector, Engine, Handle, Role, Rule, Stats};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -16,6 +16,8 @@ use crate::client::{self, Answer, PATIENCE};
 
 pub(crate) const CHAT: &str = "/v1/chat/completions";
 pub(crate) const COMPLETIONS: &str = "/v1/completions";
+/// The series of attempts after the first.
+pub(crate) const RETRIES: &str = "kthena_router_retries_total{backend_name=\"default/s\"}";
 
 /// A proxy whose objects come from the test.
 pub(crate) struct Bed {
@@ -26,6 +28,17 @@ pub(crate) struct Bed {
 impl Bed {
     pub(crate) async fn start() -> Self {
         Self::with(|_| {}).await
+    }
+
+    /// A proxy before one engine that answers whole requests.
+    pub(crate) async fn plain() -> (Self, Handle) {
+        Self::plain_with(|_| {}).await
+    }
+
+    pub(crate) async fn plain_with(change: impl FnOnce(&mut Config)) -> (Self, Handle) {
+        let (bed, engine) = (Self::with(change).await, plain().await);
+        bed.apply(&[route(), plain_server(&[&engine])]).await;
+        (bed, engine)
     }
 
     pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> Self {
@@ -112,24 +125,28 @@ impl Bed {
 
     /// The value of a series; zero if it is not there.
     pub(crate) async fn metric(&self, series: &str) -> f64 {
-        let text = self.metrics().await;
-        text.lines()
-            .find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
-            .unwrap_or(0.0)
+        value(&self.metrics().await, series)
     }
 
     /// Waits until a series has a value: a request is counted a moment after its answer has ended.
-    pub(crate) async fn counts(&self, series: &str, value: f64) {
-        let deadline = tokio::time::Instant::now() + PATIENCE;
-        while self.metric(series).await != value {
-            assert!(
-                tokio::time::Instant::now() < deadline,
-                "{series} is not {value}:\n{}",
-                self.metrics().await
-            );
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
+    pub(crate) async fn counts(&self, series: &str, expected: f64) {
+        eventually_ok(&format!("{series} {expected}"), async || {
+            let text = self.metrics().await;
+            if value(&text, series) == expected {
+                Ok(())
+            } else {
+                Err(text)
+            }
+        })
+        .await;
     }
+}
+
+fn value(metrics: &str, series: &str) -> f64 {
+    metrics
+        .lines()
+        .find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
+        .unwrap_or(0.0)
 }
 
 pub(crate) fn chat(prompt: &str, stream: bool) -> Value {
@@ -168,6 +185,20 @@ pub(crate) async fn plain() -> Handle {
     engine(kthena_sim::Config::instant()).await
 }
 
+/// What an engine says to a client of its own.
+pub(crate) async fn direct(engine: &Handle, path: &str, body: &Value) -> Answer {
+    let mut body = body.clone();
+    body["model"] = "sim".into();
+    client::post(engine.addr(), path, &body).await
+}
+
+/// Adds the same rule to several engines.
+pub(crate) fn fail<'a>(engines: impl IntoIterator<Item = &'a Handle>, rule: Rule) {
+    for engine in engines {
+        engine.faults().add(rule.clone());
+    }
+}
+
 /// The entry of `spec.endpoints` for an engine.
 pub(crate) fn endpoint(engine: &Handle) -> Value {
     json!({"address": engine.addr().ip().to_string(), "port": engine.addr().port()})
@@ -188,6 +219,13 @@ pub(crate) struct Way {
     pub(crate) connector: Option<&'static str>,
 }
 
+pub(crate) const NIXL: Way = Way {
+    name: "nixl",
+    sim: Connector::Nixl,
+    engine: "vLLM",
+    connector: Some("nixl"),
+};
+
 /// Every way to hand over.
 pub(crate) const WAYS: &[Way] = &[
     Way {
@@ -196,12 +234,7 @@ pub(crate) const WAYS: &[Way] = &[
         engine: "vLLM",
         connector: None,
     },
-    Way {
-        name: "nixl",
-        sim: Connector::Nixl,
-        engine: "vLLM",
-        connector: Some("nixl"),
-    },
+    NIXL,
     Way {
         name: "nixl before Ascend's Mooncake",
         sim: Connector::MooncakeAscend,
@@ -253,6 +286,22 @@ impl Way {
 
     pub(crate) async fn decode(&self, change: impl FnOnce(&mut kthena_sim::Config)) -> Handle {
         self.start(Role::Decode, change).await
+    }
+
+    /// A proxy before one prefill and one decode engine, with a `trafficPolicy`.
+    pub(crate) async fn bed(
+        &self,
+        change: impl Fn(&mut kthena_sim::Config),
+        policy: Value,
+    ) -> (Bed, Handle, Handle) {
+        let (prefill, decode) = (self.prefill(&change).await, self.decode(&change).await);
+        let bed = Bed::start().await;
+        let server = self.server(
+            &[(&prefill, "g"), (&decode, "g")],
+            json!({"trafficPolicy": policy}),
+        );
+        bed.apply(&[route(), server]).await;
+        (bed, prefill, decode)
     }
 
     /// A whole engine of the same make, to compare with.
@@ -324,5 +373,17 @@ pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
             "{what} did not come about"
         );
         tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// The same for what has to be asked for, with what came instead.
+pub(crate) async fn eventually_ok(what: &str, mut ask: impl AsyncFnMut() -> Result<(), String>) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while let Err(instead) = ask().await {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "{what} did not come about: {instead}"
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

@@ -1,10 +1,13 @@
 //! An HTTP/1.1 client that sees the bytes: what came, in which pieces, and whether the end was clean.
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
+
+use crate::bed::{CHAT, chat};
 
 /// How long anything may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -87,6 +90,28 @@ impl Answer {
         }
     }
 
+    /// Checks that it is a good one, to its end.
+    #[track_caller]
+    pub(crate) fn assert_good(&self, what: impl Display) {
+        assert_eq!(
+            (self.status, self.complete),
+            (200, true),
+            "{what}: {}",
+            self.text()
+        );
+    }
+
+    /// Checks that it is an error of the proxy's own.
+    #[track_caller]
+    pub(crate) fn assert_refused(&self, status: u16, code: &str, what: impl Display) {
+        assert_eq!(
+            (self.status, self.error_code().as_str()),
+            (status, code),
+            "{what}: {}",
+            self.text()
+        );
+    }
+
     pub(crate) fn error_code(&self) -> String {
         self.json()["error"]["code"]
             .as_str()
@@ -134,6 +159,12 @@ impl Client {
         }
         head += &format!("Content-Length: {}\r\n\r\n", body.len());
         self.write(&[head.as_bytes(), body].concat()).await;
+    }
+
+    /// Sends a chat with greedy sampling.
+    pub(crate) async fn chat(&mut self, prompt: &str, stream: bool) {
+        self.post(CHAT, &[], chat(prompt, stream).to_string().as_bytes())
+            .await;
     }
 
     async fn fill(&mut self) -> usize {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use kthena_proxy::server::SourceConfig;
 use serde_json::Value;
 
-use crate::bed::{Bed, eventually, plain, plain_server, route};
-use crate::client::{self, PATIENCE};
+use crate::bed::{Bed, eventually, eventually_ok, plain, plain_server, route};
+use crate::client;
 
 async fn bed(folder: &Path) -> Bed {
     let folder = folder.to_owned();
@@ -22,27 +22,26 @@ async fn bed(folder: &Path) -> Bed {
 
 fn write(folder: &Path, name: &str, objects: &[Value]) {
     let text: String = objects.iter().map(|object| format!("---\n{object}\n")).collect();
-    // As kubectl, editors and kubelets do: a whole file appears at once.
+    put(folder, name, &text);
+}
+
+/// As kubectl, editors and kubelets do: a whole file appears at once.
+fn put(folder: &Path, name: &str, text: &str) {
     let temporary = folder.join(format!(".{name}"));
     std::fs::write(&temporary, text).expect("a writable folder");
     std::fs::rename(&temporary, folder.join(name)).expect("the same folder");
 }
 
 async fn becomes(bed: &Bed, status: u16) {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    loop {
+    eventually_ok(&status.to_string(), async || {
         let answer = bed.chat("x", false).await;
         if answer.status == status {
-            return;
+            Ok(())
+        } else {
+            Err(format!("{} {}", answer.status, answer.text()))
         }
-        assert!(
-            tokio::time::Instant::now() < deadline,
-            "{status} wanted: {} {}",
-            answer.status,
-            answer.text()
-        );
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,14 +88,15 @@ async fn a_broken_file_keeps_its_last_good_state_and_says_so() {
         "kind: x".to_owned(),
     ];
     for text in texts {
-        std::fs::write(folder.path().join("all.yaml"), &text).expect("a writable folder");
-        let detail = async || client::get(bed.address(), "/readyz").await.json()["detail"].clone();
-        let deadline = tokio::time::Instant::now() + PATIENCE;
-        while !detail().await.is_array() {
-            assert!(tokio::time::Instant::now() < deadline, "{text}");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        assert!(detail().await[0].as_str().expect("text").contains("all.yaml"));
+        put(folder.path(), "all.yaml", &text);
+        eventually_ok(&text, async || {
+            let answer = client::get(bed.address(), "/readyz").await.json();
+            match answer["detail"][0].as_str() {
+                Some(detail) if detail.contains("all.yaml") => Ok(()),
+                _ => Err(answer.to_string()),
+            }
+        })
+        .await;
         assert_eq!(bed.chat("x", false).await.status, 200, "{text}");
         bed.counts("kthena_router_config_broken{source=\"file\"}", 1.0)
             .await;
@@ -119,7 +119,7 @@ async fn a_folder_may_hold_a_whole_deployment() {
     let other = serde_json::json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "x"}});
     write(folder.path(), "all.json", &[list]);
     write(folder.path(), "other.yml", &[other]);
-    std::fs::write(folder.path().join("README.md"), "not: [yaml").expect("a writable folder");
+    put(folder.path(), "README.md", "not: [yaml");
     let bed = bed(folder.path()).await;
     becomes(&bed, 200).await;
 }

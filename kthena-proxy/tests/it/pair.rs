@@ -1,17 +1,8 @@
 //! Prefill on one engine, decode on another.
 
-use kthena_sim::Handle;
 use serde_json::{Value, json};
 
-use crate::bed::{Bed, CHAT, COMPLETIONS, WAYS, Way, route, settled};
-use crate::client;
-
-async fn pair(bed: &Bed, way: &Way) -> (Handle, Handle) {
-    let (prefill, decode) = (way.prefill(|_| {}).await, way.decode(|_| {}).await);
-    bed.apply(&[route(), way.server(&[(&prefill, "g"), (&decode, "g")], json!({}))])
-        .await;
-    (prefill, decode)
-}
+use crate::bed::{CHAT, COMPLETIONS, WAYS, direct, settled};
 
 fn requests() -> Vec<(&'static str, Value)> {
     let messages = json!([{"role": "system", "content": "You are terse."}, {"role": "user", "content": "What is the capital of France?"}]);
@@ -49,20 +40,11 @@ fn requests() -> Vec<(&'static str, Value)> {
 async fn a_pair_answers_what_one_engine_answers() {
     for way in WAYS {
         let single = way.plain().await;
-        let bed = Bed::start().await;
-        let (prefill, decode) = pair(&bed, way).await;
+        let (bed, prefill, decode) = way.bed(|_| {}, json!({})).await;
         for (path, body) in requests() {
             let answer = bed.post(path, &body).await;
-            let mut direct = body.clone();
-            direct["model"] = "sim".into();
-            let expected = client::post(single.addr(), path, &direct).await;
-            assert_eq!(
-                (answer.status, answer.complete),
-                (200, true),
-                "{}: {body}: {}",
-                way.name,
-                answer.text()
-            );
+            let expected = direct(&single, path, &body).await;
+            answer.assert_good(format_args!("{}: {body}", way.name));
             assert_eq!(answer.generated(), expected.generated(), "{}: {body}", way.name);
             assert_eq!(
                 answer.events().len(),

@@ -2,19 +2,16 @@
 
 use serde_json::json;
 
-use crate::bed::{Bed, CHAT, COMPLETIONS, chat, plain, plain_server, route, server};
+use crate::bed::{Bed, CHAT, COMPLETIONS, chat, direct, plain, plain_server, route, server};
 use crate::client;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chat_is_answered_as_the_engine_answers_it() {
-    let (bed, engine) = (Bed::start().await, plain().await);
-    bed.apply(&[route(), plain_server(&[&engine])]).await;
+    let (bed, engine) = Bed::plain().await;
     for stream in [false, true] {
         let answer = bed.chat("hello world", stream).await;
-        let mut direct = chat("hello world", stream);
-        direct["model"] = "sim".into();
-        let expected = client::post(engine.addr(), CHAT, &direct).await;
-        assert_eq!((answer.status, answer.complete), (200, true));
+        let expected = direct(&engine, CHAT, &chat("hello world", stream)).await;
+        answer.assert_good(format_args!("stream: {stream}"));
         assert_eq!(answer.generated(), expected.generated());
         assert_eq!(answer.events().len(), expected.events().len());
         assert_eq!(answer.header("server"), Some("uvicorn"));
@@ -25,8 +22,7 @@ async fn a_chat_is_answered_as_the_engine_answers_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_engine_gets_the_clients_bytes_with_the_model_renamed() {
-    let (bed, engine) = (Bed::start().await, plain().await);
-    bed.apply(&[route(), plain_server(&[&engine])]).await;
+    let (bed, engine) = Bed::plain().await;
     let body = br#"{ "model" : "m", "seed":1234567890123456789,"temperature":0.70,"prompt":"a\u00e9", "unknown": {"x":[1.0]} }"#;
     let answer = client::post_with(
         bed.address(),
@@ -82,12 +78,7 @@ async fn what_is_wrong_with_a_request_is_said_in_openai_terms() {
         (b"{\"model\":\"m\"}", 404, "model_server_not_found"),
     ] {
         let answer = client::post_with(bed.address(), CHAT, &[], body).await;
-        assert_eq!(
-            (answer.status, answer.error_code().as_str()),
-            (status, code),
-            "{}",
-            String::from_utf8_lossy(body)
-        );
+        answer.assert_refused(status, code, String::from_utf8_lossy(body));
         assert!(answer.json()["error"]["message"].is_string());
     }
     bed.apply(&[server(
@@ -95,10 +86,7 @@ async fn what_is_wrong_with_a_request_is_said_in_openai_terms() {
     )])
     .await;
     let answer = bed.chat("x", false).await;
-    assert_eq!(
-        (answer.status, answer.error_code().as_str()),
-        (503, "no_available_pods")
-    );
+    answer.assert_refused(503, "no_available_pods", "no pods");
     assert_eq!(answer.header("retry-after"), Some("1"));
     let answer = client::post_with(bed.address(), "/v1/messages", &[], b"{}").await;
     assert_eq!(answer.json()["type"], "error");

@@ -5,8 +5,8 @@ use std::time::Duration;
 use kthena_sim::{Fault, Rule};
 use serde_json::{Value, json};
 
-use crate::bed::{self, Bed, CHAT, COMPLETIONS, chat, plain, plain_server, route};
-use crate::client::{self, Client};
+use crate::bed::{self, Bed, CHAT, COMPLETIONS, chat, direct, plain_server, route};
+use crate::client::Client;
 
 fn without_ids(events: &[String]) -> Vec<Value> {
     events
@@ -25,8 +25,7 @@ fn without_ids(events: &[String]) -> Vec<Value> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_is_what_the_engine_sends_a_client_of_its_own() {
-    let (bed, engine) = (Bed::start().await, plain().await);
-    bed.apply(&[route(), plain_server(&[&engine])]).await;
+    let (bed, engine) = Bed::plain().await;
     for options in [
         Value::Null,
         json!({"include_usage": true}),
@@ -44,8 +43,7 @@ async fn a_stream_is_what_the_engine_sends_a_client_of_its_own() {
                 body["stream_options"] = options.clone();
             }
             let answer = bed.post(path, &body).await;
-            body["model"] = "sim".into();
-            let expected = client::post(engine.addr(), path, &body).await;
+            let expected = direct(&engine, path, &body).await;
             assert_eq!(
                 without_ids(&answer.events()),
                 without_ids(&expected.events()),
@@ -66,8 +64,7 @@ async fn a_stream_is_what_the_engine_sends_a_client_of_its_own() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn usage_is_counted_whether_the_client_sees_it_or_not() {
-    let (bed, engine) = (Bed::start().await, plain().await);
-    bed.apply(&[route(), plain_server(&[&engine])]).await;
+    let (bed, _engine) = Bed::plain().await;
     let mut expected = 0.0;
     for stream in [false, true] {
         bed.chat("count to ten", stream).await;
@@ -79,8 +76,7 @@ async fn usage_is_counted_whether_the_client_sees_it_or_not() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn however_an_engine_cuts_its_bytes_the_stream_is_the_same() {
-    let (bed, engine) = (Bed::start().await, plain().await);
-    bed.apply(&[route(), plain_server(&[&engine])]).await;
+    let (bed, engine) = Bed::plain().await;
     let expected = without_ids(&bed.chat("count to ten", true).await.events());
     for fault in [
         Fault::Split,
@@ -99,16 +95,13 @@ async fn however_an_engine_cuts_its_bytes_the_stream_is_the_same() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_arrives_before_the_next_one_exists() {
-    let (bed, engine) = (Bed::start().await, plain().await);
-    bed.apply(&[route(), plain_server(&[&engine])]).await;
+    let (bed, engine) = Bed::plain().await;
     // Three events come, then nothing ever: all three must be here although the stream does not go on.
     engine
         .faults()
         .add(Rule::new(Fault::HangAfterEvents { events: 3 }).times(1));
     let mut client = Client::connect(bed.address()).await;
-    client
-        .post(CHAT, &[], chat("count", true).to_string().as_bytes())
-        .await;
+    client.chat("count", true).await;
     assert_eq!(client.head().await.expect("a head").status, 200);
     let mut seen = Vec::new();
     while seen.windows(2).filter(|two| *two == b"\n\n").count() < 3 {
@@ -118,8 +111,7 @@ async fn an_event_arrives_before_the_next_one_exists() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn events_that_are_there_together_leave_in_one_write() {
-    let (bed, engine) = (Bed::start().await, plain().await);
-    bed.apply(&[route(), plain_server(&[&engine])]).await;
+    let (bed, engine) = Bed::plain().await;
     engine.faults().add(Rule::new(Fault::Coalesce));
     let mut body = chat("count", true);
     body["max_tokens"] = 60.into();
@@ -135,8 +127,7 @@ async fn events_that_are_there_together_leave_in_one_write() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broken_event_passes_as_it_is() {
-    let (bed, engine) = (Bed::start().await, plain().await);
-    bed.apply(&[route(), plain_server(&[&engine])]).await;
+    let (bed, engine) = Bed::plain().await;
     engine.faults().add(Rule::new(Fault::MalformedEvent { event: 2 }));
     let answer = bed.chat("count to ten", true).await;
     assert!(answer.complete && answer.events().last().is_some_and(|last| last == "[DONE]"));
@@ -165,14 +156,21 @@ async fn a_slow_client_slows_the_engine_and_loses_nothing() {
     let mut body = chat("a long story", true);
     body["max_tokens"] = TOKENS.into();
     body["ignore_eos"] = true.into();
+    // How long it takes with somebody who reads.
+    let begun = tokio::time::Instant::now();
+    bed.post(CHAT, &body).await.assert_good("in full");
+    let took = begun.elapsed();
+    assert_eq!(bed::settled(&engine).await.plain.finished, 1);
     let mut client = Client::connect_narrow(bed.address()).await;
     client.post(CHAT, &[], body.to_string().as_bytes()).await;
     let head = client.head().await.expect("a head");
     // Nobody reads: buffers fill and the engine has to wait.
-    let busy = engine
-        .wait_for(Duration::from_millis(300), |stats| stats.plain.finished > 0)
-        .await;
-    assert!(busy.is_err(), "the engine finished although nobody read");
+    let busy = engine.wait_for(2 * took, |stats| stats.plain.finished > 1).await;
+    assert!(
+        busy.is_err(),
+        "the engine finished within {:?} although nobody read",
+        2 * took
+    );
     let answer = client.body(head).await;
     assert!(
         answer.complete && answer.events().len() > TOKENS as usize,

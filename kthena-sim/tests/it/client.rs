@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use kthena_sim::{Config, Connector, Engine, Handle, Role};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -141,6 +142,16 @@ pub(crate) async fn begin(to: SocketAddr, raw: &[u8]) -> TcpStream {
     stream
 }
 
+/// Opens a connection and asks an engine for a completion, without reading.
+pub(crate) async fn begin_post(engine: &Handle, body: &Value) -> TcpStream {
+    let to = engine.addr();
+    begin(
+        to,
+        &raw(to, "POST", COMPLETIONS, &[], body.to_string().as_bytes()),
+    )
+    .await
+}
+
 /// The bytes of a request that closes its connection.
 pub(crate) fn raw(
     to: SocketAddr,
@@ -222,4 +233,31 @@ pub(crate) fn for_prefill(body: &Value) -> Value {
     );
     prefill.as_object_mut().unwrap().remove("stream_options");
     prefill
+}
+
+/// What a router makes of a request for decode.
+pub(crate) fn for_decode(body: &Value, params: &Value) -> Value {
+    with(body, json!({ "kv_transfer_params": params }))
+}
+
+/// Has a prompt prefilled; gives the parameters that decode is to get.
+pub(crate) async fn prefill(to: SocketAddr, path: &str, body: &Value) -> Value {
+    let answer = post(to, path, &for_prefill(body)).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.json()["kv_transfer_params"].clone()
+}
+
+/// Asks for the answer to a prompt that was prefilled.
+pub(crate) async fn decode(to: SocketAddr, path: &str, body: &Value, params: &Value) -> Answer {
+    post(to, path, &for_decode(body, params)).await
+}
+
+/// An engine that prefills and one that decodes, alike but for that.
+pub(crate) async fn pair(config: Config, connector: Connector) -> (Handle, Handle) {
+    let start = async |role| {
+        Engine::start(config.clone().paired(role, connector))
+            .await
+            .unwrap()
+    };
+    (start(Role::Prefill).await, start(Role::Decode).await)
 }

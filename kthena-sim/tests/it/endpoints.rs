@@ -1,9 +1,9 @@
 //! Endpoints beyond completions and chat.
 
-use kthena_sim::{Config, Connector, Engine, Eos, Handle, Role, Task};
+use kthena_sim::{Config, Connector, Engine, Eos, Handle, Task};
 use serde_json::{Value, json};
 
-use crate::client::{Answer, CHAT, COMPLETIONS, chat, completion, for_prefill, get, post, with};
+use crate::client::{Answer, CHAT, COMPLETIONS, chat, completion, decode, get, pair, post, prefill, with};
 
 async fn engine() -> Handle {
     Engine::start(Config {
@@ -153,12 +153,7 @@ async fn messages_whole_and_streamed() {
 
 #[tokio::test]
 async fn every_text_endpoint_hands_over() {
-    let p = Engine::start(Config::instant().paired(Role::Prefill, Connector::Nixl))
-        .await
-        .unwrap();
-    let d = Engine::start(Config::instant().paired(Role::Decode, Connector::Nixl))
-        .await
-        .unwrap();
+    let (p, d) = pair(Config::instant(), Connector::Nixl).await;
     let messages = json!([{ "role": "user", "content": "hi" }]);
     let give = json!({ "kv_transfer_params": { "do_remote_decode": true, "do_remote_prefill": false } });
     for (path, body, limit) in [
@@ -182,12 +177,7 @@ async fn every_text_endpoint_hands_over() {
         .json();
         let params = &answer["kv_transfer_params"];
         assert!(params["remote_request_id"].is_string(), "{path}: {answer}");
-        let answer = post(
-            d.addr(),
-            path,
-            &with(&body, json!({ limit: 5, "kv_transfer_params": params })),
-        )
-        .await;
+        let answer = decode(d.addr(), path, &with(&body, json!({ limit: 5 })), params).await;
         assert_eq!(answer.status, 200);
     }
     assert_eq!(
@@ -289,28 +279,18 @@ async fn adapters_come_and_go() {
 
 #[tokio::test]
 async fn adapters_hand_over_as_themselves() {
-    let config = || Config {
+    let config = Config {
         lora: vec!["tuned".into()],
         ..Config::instant()
     };
-    let plain = Engine::start(config()).await.unwrap();
-    let p = Engine::start(config().paired(Role::Prefill, Connector::Nixl))
-        .await
-        .unwrap();
-    let d = Engine::start(config().paired(Role::Decode, Connector::Nixl))
-        .await
-        .unwrap();
+    let plain = Engine::start(config.clone()).await.unwrap();
+    let (p, d) = pair(config, Connector::Nixl).await;
     let body = with(&completion("hi"), json!({ "model": "tuned" }));
     let expected = post(plain.addr(), COMPLETIONS, &body).await.said();
-    let wrong = with(&for_prefill(&body), json!({ "model": "sim" }));
-    for (prefill, same) in [(for_prefill(&body), true), (wrong, false)] {
-        let params = post(p.addr(), COMPLETIONS, &prefill).await.json()["kv_transfer_params"].clone();
-        let answer = post(
-            d.addr(),
-            COMPLETIONS,
-            &with(&body, json!({ "kv_transfer_params": params })),
-        )
-        .await;
+    let wrong = with(&body, json!({ "model": "sim" }));
+    for (prefilled, same) in [(&body, true), (&wrong, false)] {
+        let params = prefill(p.addr(), COMPLETIONS, prefilled).await;
+        let answer = decode(d.addr(), COMPLETIONS, &body, &params).await;
         assert_eq!(answer.said() == expected, same);
     }
 }

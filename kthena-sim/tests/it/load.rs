@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use kthena_sim::{Config, Connector, Engine, Eos, Role};
+use kthena_sim::{Config, Connector, Engine, Eos};
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::client::{CHAT, COMPLETIONS, SOON, chat, completion, for_prefill, post, with};
+use crate::client::{CHAT, COMPLETIONS, SOON, chat, completion, decode, pair, post, prefill, with};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_streams_at_once_are_all_whole_and_leave_nothing() {
@@ -40,23 +40,11 @@ async fn many_streams_at_once_are_all_whole_and_leave_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_hand_overs_at_once_leak_nothing() {
-    let p = Engine::start(Config::instant().paired(Role::Prefill, Connector::Nixl))
-        .await
-        .unwrap();
-    let d = Engine::start(Config::instant().paired(Role::Decode, Connector::Nixl))
-        .await
-        .unwrap();
+    let (p, d) = pair(Config::instant(), Connector::Nixl).await;
     let one = async |number: usize| {
         let body = completion(&format!("story number {number}"));
-        let params =
-            post(p.addr(), COMPLETIONS, &for_prefill(&body)).await.json()["kv_transfer_params"].clone();
-        post(
-            d.addr(),
-            COMPLETIONS,
-            &with(&body, json!({ "kv_transfer_params": params })),
-        )
-        .await
-        .status
+        let params = prefill(p.addr(), COMPLETIONS, &body).await;
+        decode(d.addr(), COMPLETIONS, &body, &params).await.status
     };
     let statuses = join_all((0..200).map(one)).await;
     assert!(statuses.iter().all(|status| *status == 200));

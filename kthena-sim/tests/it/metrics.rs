@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use kthena_sim::{Config, Connector, Engine, Kind, Role};
+use kthena_sim::{Config, Connector, Engine, Kind};
 use serde_json::json;
 
-use crate::client::{COMPLETIONS, SOON, begin, completion, for_prefill, get, post, raw, with};
+use crate::client::{COMPLETIONS, SOON, begin_post, completion, decode, for_prefill, get, pair, post, with};
 
 /// Values by series, labels included.
 pub(crate) async fn scrape(from: SocketAddr) -> BTreeMap<String, f64> {
@@ -65,14 +65,7 @@ async fn gauges_follow_the_load() {
             &completion("x"),
             json!({ "model": model, "max_tokens": 1000, "ignore_eos": true }),
         );
-        let raw = raw(
-            engine.addr(),
-            "POST",
-            COMPLETIONS,
-            &[],
-            body.to_string().as_bytes(),
-        );
-        clients.push(begin(engine.addr(), &raw).await);
+        clients.push(begin_post(&engine, &body).await);
         let seqs = clients.len() as u64;
         engine
             .wait_for(SOON, |stats| stats.running + stats.waiting == seqs)
@@ -102,28 +95,15 @@ async fn gauges_follow_the_load() {
 
 #[tokio::test]
 async fn hand_overs_show_on_both_sides() {
-    let config = || Config {
+    let config = Config {
         block_size: 4,
         ..Config::instant()
     };
-    let p = Engine::start(config().paired(Role::Prefill, Connector::Nixl))
-        .await
-        .unwrap();
-    let d = Engine::start(config().paired(Role::Decode, Connector::Nixl))
-        .await
-        .unwrap();
+    let (p, d) = pair(config, Connector::Nixl).await;
     let body = completion("the story of a king and his horse");
     let answer = post(p.addr(), COMPLETIONS, &for_prefill(&body)).await.json();
     let tokens = answer["usage"]["prompt_tokens"].as_f64().unwrap();
-    post(
-        d.addr(),
-        COMPLETIONS,
-        &with(
-            &body,
-            json!({ "kv_transfer_params": answer["kv_transfer_params"] }),
-        ),
-    )
-    .await;
+    decode(d.addr(), COMPLETIONS, &body, &answer["kv_transfer_params"]).await;
     let labels = r#"{engine="0",model_name="sim"}"#;
     let source = |name: &str| {
         format!(r#"vllm:prompt_tokens_by_source_total{{engine="0",model_name="sim",source="{name}"}}"#)

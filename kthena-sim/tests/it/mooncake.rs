@@ -5,26 +5,21 @@ use std::time::Duration;
 use kthena_sim::{Config, Connector, Engine, Handle, Role};
 use serde_json::{Value, json};
 
-use crate::client::{Answer, COMPLETIONS, SOON, begin, completion, for_prefill, get, post, raw, with};
+use crate::client::{
+    self, Answer, COMPLETIONS, SOON, begin_post, completion, decode, for_decode, for_prefill, get, post,
+    prefill, with,
+};
 
-fn fast() -> Config {
+/// Soon gives up waiting for the other side.
+fn impatient() -> Config {
     Config {
-        connect_timeout: Duration::from_millis(200),
         transfer_timeout: Duration::from_millis(300),
-        death: Duration::from_millis(100),
         ..Config::instant()
     }
 }
 
-async fn start(role: Role, connector: Connector) -> Handle {
-    Engine::start(fast().paired(role, connector)).await.unwrap()
-}
-
-async fn pair(connector: Connector) -> (Handle, Handle) {
-    (
-        start(Role::Prefill, connector).await,
-        start(Role::Decode, connector).await,
-    )
+async fn pair() -> (Handle, Handle) {
+    client::pair(Config::instant(), Connector::Mooncake).await
 }
 
 fn for_p(body: &Value, id: &str) -> Value {
@@ -40,7 +35,7 @@ fn for_d(body: &Value, id: &str, p: &Handle) -> Value {
         "remote_bootstrap_addr": format!("http://{}", p.side_channel_addr().unwrap()),
         "remote_engine_id": p.engine_id(),
     });
-    with(body, json!({ "kv_transfer_params": params }))
+    for_decode(body, &params)
 }
 
 fn is_internal_error(answer: &Answer) -> bool {
@@ -49,7 +44,7 @@ fn is_internal_error(answer: &Answer) -> bool {
 
 #[tokio::test]
 async fn the_bootstrap_server_tells_the_engine_id() {
-    let (p, d) = pair(Connector::Mooncake).await;
+    let (p, d) = pair().await;
     let ranks = get(p.side_channel_addr().unwrap(), "/query").await.json();
     assert_eq!(ranks["0"]["engine_id"], p.engine_id());
     assert!(
@@ -63,7 +58,7 @@ async fn the_bootstrap_server_tells_the_engine_id() {
 
 #[tokio::test]
 async fn both_sides_meet_in_any_order() {
-    let (p, d) = pair(Connector::Mooncake).await;
+    let (p, d) = pair().await;
     let body = completion("in any order");
     let plain = Engine::start(Config::instant()).await.unwrap();
     let expected = post(plain.addr(), COMPLETIONS, &body).await.said();
@@ -98,7 +93,7 @@ async fn both_sides_meet_in_any_order() {
 
 #[tokio::test]
 async fn without_its_prefill_a_decode_times_out() {
-    let (p, d) = pair(Connector::Mooncake).await;
+    let (p, d) = client::pair(impatient(), Connector::Mooncake).await;
     let answer = post(d.addr(), COMPLETIONS, &for_d(&completion("alone"), "x", &p)).await;
     assert!(is_internal_error(&answer), "{}", answer.text());
     assert_eq!((d.stats().refused.timeout, d.stats().decode.failed), (1, 1));
@@ -106,7 +101,7 @@ async fn without_its_prefill_a_decode_times_out() {
 
 #[tokio::test]
 async fn a_prefill_that_stops_sends_nothing() {
-    let (p, d) = pair(Connector::Mooncake).await;
+    let (p, d) = client::pair(impatient(), Connector::Mooncake).await;
     let body = completion("stops at once");
     let word = post(p.addr(), COMPLETIONS, &with(&body, json!({ "max_tokens": 1 })))
         .await
@@ -122,7 +117,12 @@ async fn a_prefill_that_stops_sends_nothing() {
 
 #[tokio::test]
 async fn asking_a_producer_to_consume_is_fatal() {
-    let (p, _) = pair(Connector::Mooncake).await;
+    let config = Config {
+        // Time for the answer that it still gives.
+        death: Duration::from_secs(2),
+        ..Config::instant()
+    };
+    let (p, _) = client::pair(config, Connector::Mooncake).await;
     let answer = post(p.addr(), COMPLETIONS, &for_d(&completion("wrong way"), "x", &p)).await;
     assert_eq!(answer.status, 500);
     assert!(answer.text().contains("EngineCore"));
@@ -133,8 +133,14 @@ async fn asking_a_producer_to_consume_is_fatal() {
 
 #[tokio::test]
 async fn a_wrong_engine_id_or_address_fails() {
-    let (p, d) = pair(Connector::Mooncake).await;
-    let other = start(Role::Prefill, Connector::Mooncake).await;
+    let config = Config {
+        connect_timeout: Duration::from_secs(1),
+        ..Config::instant()
+    };
+    let (p, d) = client::pair(config, Connector::Mooncake).await;
+    let other = Engine::start(Config::instant().paired(Role::Prefill, Connector::Mooncake))
+        .await
+        .unwrap();
     let body = completion("lost");
     post(p.addr(), COMPLETIONS, &for_p(&body, "x")).await;
     let mut foreign = for_d(&body, "x", &p);
@@ -153,16 +159,12 @@ async fn a_wrong_engine_id_or_address_fails() {
 
 #[tokio::test]
 async fn incomplete_parameters_hang_without_killing() {
-    let (_, d) = pair(Connector::Mooncake).await;
+    let (_, d) = pair().await;
     let body = with(
         &completion("?"),
         json!({ "kv_transfer_params": { "do_remote_prefill": true, "transfer_id": "x" } }),
     );
-    let hanging = begin(
-        d.addr(),
-        &raw(d.addr(), "POST", COMPLETIONS, &[], body.to_string().as_bytes()),
-    )
-    .await;
+    let hanging = begin_post(&d, &body).await;
     d.wait_for(SOON, |stats| stats.waiting == 1).await.unwrap();
     drop(hanging);
     d.wait_for(SOON, |stats| stats.decode.aborted == 1).await.unwrap();
@@ -172,9 +174,9 @@ async fn incomplete_parameters_hang_without_killing() {
 
 #[tokio::test]
 async fn the_ascend_dialect_answers_with_parameters() {
-    let (p, d) = pair(Connector::MooncakeAscend).await;
+    let (p, d) = client::pair(Config::instant(), Connector::MooncakeAscend).await;
     let body = completion("on another chip");
-    let params = post(p.addr(), COMPLETIONS, &for_prefill(&body)).await.json()["kv_transfer_params"].clone();
+    let params = prefill(p.addr(), COMPLETIONS, &body).await;
     let names: Vec<_> = params.as_object().unwrap().keys().cloned().collect();
     let mut expected = [
         "do_remote_prefill",
@@ -193,12 +195,7 @@ async fn the_ascend_dialect_answers_with_parameters() {
     ];
     expected.sort_unstable();
     assert_eq!(names, expected);
-    let answer = post(
-        d.addr(),
-        COMPLETIONS,
-        &with(&body, json!({ "kv_transfer_params": params })),
-    )
-    .await;
+    let answer = decode(d.addr(), COMPLETIONS, &body, &params).await;
     let plain = Engine::start(Config::instant()).await.unwrap();
     assert_eq!(answer.said(), post(plain.addr(), COMPLETIONS, &body).await.said());
     assert_eq!((d.stats().decode_recomputed, p.stats().kv.pinned), (0, 0));

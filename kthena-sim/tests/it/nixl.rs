@@ -6,39 +6,26 @@ use kthena_sim::{Config, Connector, Engine, Handle, Role};
 use serde_json::{Value, json};
 
 use crate::client::{
-    Answer, CHAT, COMPLETIONS, SOON, begin, chat, completion, exchange, for_prefill, get, post, post_with,
-    raw, with,
+    self, CHAT, COMPLETIONS, SOON, begin_post, chat, completion, decode, exchange, for_decode, for_prefill,
+    get, post, post_with, prefill, with,
 };
 
-fn fast() -> Config {
-    Config {
-        connect_timeout: Duration::from_millis(300),
-        death: Duration::from_millis(200),
-        ..Config::instant()
-    }
-}
-
 async fn start(role: Role) -> Handle {
-    Engine::start(fast().paired(role, Connector::Nixl)).await.unwrap()
+    Engine::start(Config::instant().paired(role, Connector::Nixl))
+        .await
+        .unwrap()
 }
 
 async fn pair() -> (Handle, Handle) {
-    (start(Role::Prefill).await, start(Role::Decode).await)
+    client::pair(Config::instant(), Connector::Nixl).await
 }
 
-async fn prefill(engine: &Handle, path: &str, body: &Value) -> Value {
-    let answer = post(engine.addr(), path, &for_prefill(body)).await;
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    answer.json()["kv_transfer_params"].clone()
-}
-
-async fn decode(engine: &Handle, path: &str, body: &Value, params: Value) -> Answer {
-    post(
-        engine.addr(),
-        path,
-        &with(body, json!({ "kv_transfer_params": params })),
-    )
-    .await
+/// Soon gives up on an engine that cannot be reached.
+fn impatient() -> Config {
+    Config {
+        connect_timeout: Duration::from_millis(300),
+        ..Config::instant()
+    }
 }
 
 #[tokio::test]
@@ -51,8 +38,8 @@ async fn a_handed_over_prompt_gives_the_plain_engines_answer() {
         (CHAT, with(&chat("tell a story"), streamed)),
     ] {
         let expected = post(plain.addr(), path, &body).await;
-        let params = prefill(&p, path, &body).await;
-        let answer = decode(&d, path, &body, params).await;
+        let params = prefill(p.addr(), path, &body).await;
+        let answer = decode(d.addr(), path, &body, &params).await;
         assert_eq!(answer.status, 200);
         assert_eq!(answer.said(), expected.said());
     }
@@ -83,7 +70,7 @@ async fn parameters_are_good_for_one_decode_at_the_engine_that_made_them() {
     let (p, d) = pair().await;
     let other = start(Role::Prefill).await;
     let body = completion("only once");
-    let params = prefill(&p, COMPLETIONS, &body).await;
+    let params = prefill(p.addr(), COMPLETIONS, &body).await;
     let elsewhere = with(
         &params,
         json!({ "remote_port": other.side_channel_addr().unwrap().port() }),
@@ -98,7 +85,7 @@ async fn parameters_are_good_for_one_decode_at_the_engine_that_made_them() {
         (params.clone(), None),
         (params.clone(), Some("used")),
     ] {
-        let answer = decode(&d, COMPLETIONS, &body, params).await;
+        let answer = decode(d.addr(), COMPLETIONS, &body, &params).await;
         assert_eq!(answer.header("x-kthena-sim-refused"), reason);
         assert_eq!(answer.status, if reason.is_some() { 500 } else { 200 });
     }
@@ -114,19 +101,19 @@ async fn an_expired_lease_is_a_leak_and_a_refusal() {
     let lease = Duration::from_millis(50);
     let p = Engine::start(Config {
         lease,
-        ..fast().paired(Role::Prefill, Connector::Nixl)
+        ..Config::instant().paired(Role::Prefill, Connector::Nixl)
     })
     .await
     .unwrap();
     let d = start(Role::Decode).await;
     let body = completion("too late");
-    let params = prefill(&p, COMPLETIONS, &body).await;
+    let params = prefill(p.addr(), COMPLETIONS, &body).await;
     let stats = p
         .wait_for(SOON, |stats| stats.kv.leaked_transfers == 1)
         .await
         .unwrap();
     assert_eq!((stats.kv.leaked, stats.kv.pinned, stats.kv.used), (1, 0, 0));
-    let answer = decode(&d, COMPLETIONS, &body, params).await;
+    let answer = decode(d.addr(), COMPLETIONS, &body, &params).await;
     assert_eq!(
         (answer.status, answer.header("x-kthena-sim-refused")),
         (500, Some("expired"))
@@ -135,13 +122,14 @@ async fn an_expired_lease_is_a_leak_and_a_refusal() {
 
 #[tokio::test]
 async fn an_unreachable_prefill_engine_fails_the_request_and_not_the_engine() {
-    let (p, d) = pair().await;
+    let config = impatient();
+    let (p, d) = client::pair(config.clone(), Connector::Nixl).await;
     let body = completion("gone");
-    let params = prefill(&p, COMPLETIONS, &body).await;
+    let params = prefill(p.addr(), COMPLETIONS, &body).await;
     p.kill().await;
     let began = tokio::time::Instant::now();
-    let answer = decode(&d, COMPLETIONS, &body, params).await;
-    assert!(began.elapsed() >= Duration::from_millis(300));
+    let answer = decode(d.addr(), COMPLETIONS, &body, &params).await;
+    assert!(began.elapsed() >= config.connect_timeout);
     assert_eq!(answer.status, 500);
     assert_eq!(answer.json()["error"]["type"], "InternalServerError");
     assert_eq!(d.stats().refused.unreachable, 1);
@@ -150,16 +138,16 @@ async fn an_unreachable_prefill_engine_fails_the_request_and_not_the_engine() {
 
 #[tokio::test]
 async fn without_a_remote_request_id_decode_hangs_and_dies_when_given_up() {
-    let (p, d) = pair().await;
+    let config = Config {
+        // Time for the two answers that it still gives.
+        death: Duration::from_secs(2),
+        ..Config::instant()
+    };
+    let (p, d) = client::pair(config, Connector::Nixl).await;
     let body = completion("fatal");
-    let mut params = prefill(&p, COMPLETIONS, &body).await;
+    let mut params = prefill(p.addr(), COMPLETIONS, &body).await;
     params.as_object_mut().unwrap().remove("remote_request_id");
-    let body = with(&body, json!({ "kv_transfer_params": params }));
-    let hanging = begin(
-        d.addr(),
-        &raw(d.addr(), "POST", COMPLETIONS, &[], body.to_string().as_bytes()),
-    )
-    .await;
+    let hanging = begin_post(&d, &for_decode(&body, &params)).await;
     d.wait_for(SOON, |stats| stats.waiting == 1).await.unwrap();
     assert!(!d.is_dead());
     drop(hanging);
@@ -184,9 +172,9 @@ async fn batches_get_the_first_prompts_blocks_for_all() {
         json!({ "prompt": ["alpha the end", "omega the end"] }),
     );
     let expected = post(plain.addr(), COMPLETIONS, &body).await.said();
-    let params = prefill(&p, COMPLETIONS, &body).await;
+    let params = prefill(p.addr(), COMPLETIONS, &body).await;
     assert_eq!(p.stats().kv.pinned, 2);
-    let said = decode(&d, COMPLETIONS, &body, params).await.said();
+    let said = decode(d.addr(), COMPLETIONS, &body, &params).await.said();
     assert_eq!((said[0] == expected[0], said[1] == expected[1]), (true, false));
     assert_eq!(said[0], said[1]);
     assert_eq!(p.stats().kv.pinned, 1);
@@ -197,14 +185,14 @@ async fn several_answers_pin_several_times_and_the_last_one_is_named() {
     let (p, d) = pair().await;
     let plain = Engine::start(Config::instant()).await.unwrap();
     let body = with(&chat("twice"), json!({ "n": 2, "temperature": 0.5, "seed": 1 }));
-    let params = prefill(&p, CHAT, &body).await;
+    let params = prefill(p.addr(), CHAT, &body).await;
     assert!(
         params["remote_request_id"]
             .as_str()
             .unwrap()
             .starts_with("1_chatcmpl-")
     );
-    let answer = decode(&d, CHAT, &body, params).await;
+    let answer = decode(d.addr(), CHAT, &body, &params).await;
     assert_eq!(answer.said(), post(plain.addr(), CHAT, &body).await.said());
     assert_eq!((p.stats().kv.transfers_out, p.stats().kv.pinned), (1, 1));
 }
@@ -271,23 +259,19 @@ async fn a_prefill_of_several_tokens_counts_all_that_were_computed() {
 async fn without_block_ids_decode_dies_at_once() {
     let (p, d) = pair().await;
     let body = completion("fatal");
-    let mut params = prefill(&p, COMPLETIONS, &body).await;
+    let mut params = prefill(p.addr(), COMPLETIONS, &body).await;
     params.as_object_mut().unwrap().remove("remote_block_ids");
-    let answer = decode(&d, COMPLETIONS, &body, params).await;
+    let answer = decode(d.addr(), COMPLETIONS, &body, &params).await;
     assert_eq!((answer.status, d.is_dead()), (500, true));
 }
 
 #[tokio::test]
 async fn a_prompt_longer_than_its_blocks_kills_the_decode_engine() {
-    let config = |role| {
-        Config {
-            block_size: 4,
-            ..fast()
-        }
-        .paired(role, Connector::Nixl)
+    let config = Config {
+        block_size: 4,
+        ..Config::instant()
     };
-    let p = Engine::start(config(Role::Prefill)).await.unwrap();
-    let d = Engine::start(config(Role::Decode)).await.unwrap();
+    let (p, d) = client::pair(config, Connector::Nixl).await;
     let batch = |second: &str| {
         with(
             &completion(""),
@@ -295,17 +279,19 @@ async fn a_prompt_longer_than_its_blocks_kills_the_decode_engine() {
         )
     };
     let shorter = batch("one two");
-    let params = prefill(&p, COMPLETIONS, &shorter).await;
-    assert_eq!(decode(&d, COMPLETIONS, &shorter, params).await.status, 200);
+    let params = prefill(p.addr(), COMPLETIONS, &shorter).await;
+    assert_eq!(decode(d.addr(), COMPLETIONS, &shorter, &params).await.status, 200);
     let longer = batch("six seven eight nine ten and many many more words than before");
-    let params = prefill(&p, COMPLETIONS, &longer).await;
-    let answer = decode(&d, COMPLETIONS, &longer, params).await;
+    let params = prefill(p.addr(), COMPLETIONS, &longer).await;
+    let answer = decode(d.addr(), COMPLETIONS, &longer, &params).await;
     assert_eq!((answer.status, d.is_dead()), (500, true));
 }
 
 #[tokio::test]
 async fn a_stream_whose_blocks_do_not_come_has_its_error_inside() {
-    let d = start(Role::Decode).await;
+    let d = Engine::start(impatient().paired(Role::Decode, Connector::Nixl))
+        .await
+        .unwrap();
     let params = json!({
         "do_remote_prefill": true, "do_remote_decode": false, "remote_block_ids": [[1]],
         "remote_engine_id": "e", "remote_request_id": "r", "remote_host": "127.0.0.1", "remote_port": 1,

@@ -6,7 +6,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::client::{COMPLETIONS, completion, exchange, get, post, with};
+use crate::client::{COMPLETIONS, completion, decode, exchange, get, post, prefill};
 
 struct Program {
     child: Child,
@@ -67,16 +67,9 @@ async fn sigterm_ends_the_program_in_order() {
 async fn programs_hand_over_to_each_other() {
     let p = Program::start(&["--role", "prefill", "--connector", "nixl"]).await;
     let d = Program::start(&["--role", "decode", "--connector", "nixl"]).await;
-    let body = with(&completion("between processes"), serde_json::json!({}));
-    let answer = post(
-        p.address("listen"),
-        COMPLETIONS,
-        &crate::client::for_prefill(&body),
-    )
-    .await
-    .json();
-    let params = serde_json::json!({ "kv_transfer_params": answer["kv_transfer_params"] });
-    let answer = post(d.address("listen"), COMPLETIONS, &with(&body, params)).await;
+    let body = completion("between processes");
+    let params = prefill(p.address("listen"), COMPLETIONS, &body).await;
+    let answer = decode(d.address("listen"), COMPLETIONS, &body, &params).await;
     assert_eq!(answer.status, 200);
     let stats = get(d.address("listen"), "/sim/stats").await.json();
     assert_eq!(
@@ -87,14 +80,16 @@ async fn programs_hand_over_to_each_other() {
 
 #[tokio::test]
 async fn programs_share_a_store_by_its_address() {
-    let store = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .to_string();
     let common = ["--connector", "lmcache", "--block-size", "4"];
-    let p = Program::start(&[&common[..], &["--role", "prefill", "--store-listen", &store]].concat()).await;
-    let address = format!("tcp://{store}");
+    let p = Program::start(
+        &[
+            &common[..],
+            &["--role", "prefill", "--store-listen", "127.0.0.1:0"],
+        ]
+        .concat(),
+    )
+    .await;
+    let address = format!("tcp://{}", p.address("store"));
     let d = Program::start(&[&common[..], &["--role", "decode", "--store", &address]].concat()).await;
     let body = completion("the story of a king and his horse in the dark wood");
     post(p.address("listen"), COMPLETIONS, &body).await;

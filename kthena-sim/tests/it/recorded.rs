@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::client::{Answer, SOON};
+use crate::client::{Answer, SOON, pair};
 use tree::Tree;
 
 pub(crate) mod tree;
@@ -284,12 +284,7 @@ async fn replay_pair(
 async fn a_nixl_pair_answers_as_recorded() {
     let Some(recordings) = recordings() else { return };
     let single = Engine::start(tiny()).await.unwrap();
-    let p = Engine::start(tiny().paired(Role::Prefill, Connector::Nixl))
-        .await
-        .unwrap();
-    let d = Engine::start(tiny().paired(Role::Decode, Connector::Nixl))
-        .await
-        .unwrap();
+    let (p, d) = pair(tiny(), Connector::Nixl).await;
     // The recorded engine put a whole answer into one event once.
     let bundling = Config {
         tokens_per_event: 12,
@@ -340,12 +335,7 @@ async fn a_nixl_pair_answers_as_recorded() {
 async fn a_mooncake_pair_answers_as_recorded() {
     let Some(recordings) = recordings() else { return };
     let single = Engine::start(tiny()).await.unwrap();
-    let p = Engine::start(tiny().paired(Role::Prefill, Connector::Mooncake))
-        .await
-        .unwrap();
-    let d = Engine::start(tiny().paired(Role::Decode, Connector::Mooncake))
-        .await
-        .unwrap();
+    let (p, d) = pair(tiny(), Connector::Mooncake).await;
     let bootstrap = p.side_channel_addr().unwrap();
     let query = Exchange::load(&recordings.join("pd-mooncake"), "bootstrap-query").unwrap();
     let ours = crate::client::exchange(bootstrap, &query.request).await.unwrap();
@@ -390,12 +380,7 @@ async fn a_mooncake_pair_answers_as_recorded() {
 async fn what_vllm_router_sends_is_answered_as_recorded() {
     let Some(recordings) = recordings() else { return };
     let single = Engine::start(tiny()).await.unwrap();
-    let p = Engine::start(tiny().paired(Role::Prefill, Connector::Nixl))
-        .await
-        .unwrap();
-    let d = Engine::start(tiny().paired(Role::Decode, Connector::Nixl))
-        .await
-        .unwrap();
+    let (p, d) = pair(tiny(), Connector::Nixl).await;
     report(
         replay_pair(
             &recordings.join("vllm-router-nixl"),
@@ -417,12 +402,7 @@ async fn metrics_have_the_recorded_names_types_and_labels() {
     })
     .await
     .unwrap();
-    let p = Engine::start(tiny().paired(Role::Prefill, Connector::Nixl))
-        .await
-        .unwrap();
-    let d = Engine::start(tiny().paired(Role::Decode, Connector::Nixl))
-        .await
-        .unwrap();
+    let (p, d) = pair(tiny(), Connector::Nixl).await;
     for (file, engine) in [
         ("metrics.txt", &single),
         ("metrics-prefill.txt", &p),

@@ -2,26 +2,13 @@
 
 use std::time::Duration;
 
-use kthena_sim::{Config, Connector, Engine, Handle, Kind, Role};
+use kthena_sim::{Config, Connector, Engine, Handle, Kind};
 use serde_json::{Value, json};
 
-use crate::client::{Answer, CHAT, COMPLETIONS, SOON, begin, chat, completion, get, post, raw, with};
-
-fn fast() -> Config {
-    Config {
-        connect_timeout: Duration::from_millis(200),
-        transfer_timeout: Duration::from_millis(300),
-        ..Config::instant()
-    }
-}
+use crate::client::{self, Answer, CHAT, COMPLETIONS, SOON, begin_post, chat, completion, get, post, with};
 
 async fn pair() -> (Handle, Handle) {
-    let start = async |role| {
-        Engine::start(fast().paired(role, Connector::Sglang))
-            .await
-            .unwrap()
-    };
-    (start(Role::Prefill).await, start(Role::Decode).await)
+    client::pair(Config::instant(), Connector::Sglang).await
 }
 
 async fn plain() -> Handle {
@@ -76,7 +63,11 @@ async fn both_sides_meet_in_a_room() {
 
 #[tokio::test]
 async fn prefill_waits_for_its_partner_and_gives_up_in_time() {
-    let (p, d) = pair().await;
+    let config = Config {
+        transfer_timeout: Duration::from_millis(300),
+        ..Config::instant()
+    };
+    let (p, d) = client::pair(config, Connector::Sglang).await;
     let body = completion("nobody comes");
     let answer = post(p.addr(), COMPLETIONS, &for_p(&body, 1)).await;
     assert_eq!(answer.status, 500);
@@ -89,12 +80,7 @@ async fn prefill_waits_for_its_partner_and_gives_up_in_time() {
 #[tokio::test]
 async fn a_cancelled_prefill_keeps_nothing() {
     let (p, _) = pair().await;
-    let body = for_p(&completion("cancelled"), 1).to_string();
-    let client = begin(
-        p.addr(),
-        &raw(p.addr(), "POST", COMPLETIONS, &[], body.as_bytes()),
-    )
-    .await;
+    let client = begin_post(&p, &for_p(&completion("cancelled"), 1)).await;
     p.wait_for(SOON, |stats| stats.kv.pinned == 1).await.unwrap();
     drop(client);
     let stats = p
@@ -120,7 +106,11 @@ async fn without_a_room_half_an_engine_refuses() {
 
 #[tokio::test]
 async fn a_bootstrap_server_that_is_not_there_fails_the_request() {
-    let (p, d) = pair().await;
+    let config = Config {
+        connect_timeout: Duration::from_millis(200),
+        ..Config::instant()
+    };
+    let (p, d) = client::pair(config, Connector::Sglang).await;
     let mut body = for_d(&with(&chat("lost"), json!({ "stream": true })), 1, &p);
     body["bootstrap_port"] = 1.into();
     // The head waits for the first token, so the failure has its status even for a stream.

@@ -8,7 +8,6 @@ use anyhow::{Context, Result};
 use bytes::BytesMut;
 use kthena_tests::process::Process;
 use kthena_tests::reserve::Port;
-use kthena_tests::wait;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 
@@ -136,21 +135,11 @@ fn engine(port: &Port, number: u8) -> SocketAddr {
 async fn until_answers(process: &mut Process, address: SocketAddr, chat: &Chat<'_>) -> Result<()> {
     let request = chat.bytes(address);
     let what = format!("{} to answer", process.name());
-    let answered = wait::until(&what, || {
-        let (ended, request) = (process.check(), request.clone());
-        async move {
-            if ended.is_err() {
-                return Ok(Some(ended));
-            }
-            let mut socket = connect(address).await?;
-            socket.write_all(&request).await?;
-            answer::read(&mut socket, &mut BytesMut::new(), chat.answer).await?;
-            Ok(Some(Ok(())))
-        }
-    });
-    // One that has ended brings its last lines along.
-    match answered.await {
-        Ok(ended) => ended,
-        Err(late) => Err(late.context(format!("its last lines:\n{}", process.tail()))),
-    }
+    let answers = || async {
+        let mut socket = connect(address).await?;
+        socket.write_all(&request).await?;
+        answer::read(&mut socket, &mut BytesMut::new(), chat.answer).await?;
+        Ok(Some(()))
+    };
+    process.until(&what, answers).await
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use kthena_tests::command::output;
 use serde_json::Value;
 
 #[test]
@@ -10,7 +11,7 @@ fn a_short_run_gives_every_figure_and_loses_no_request() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("bench.json");
     let proxy = kthena_tests::cargo::binary("kthena-proxy").unwrap();
-    let output = run(&proxy, &out).unwrap();
+    let told = run(&proxy, &out).unwrap();
     let report: Value = serde_json::from_slice(&std::fs::read(&out).unwrap()).unwrap();
 
     let subjects = 3; // bare pingora, kthena-proxy, kthena-proxy with pairs
@@ -48,19 +49,16 @@ fn a_short_run_gives_every_figure_and_loses_no_request() {
         "{reload}"
     );
     for heading in ["kthena-proxy, PD", "Reload", "Targets"] {
-        assert!(output.contains(heading), "no {heading} in\n{output}");
+        assert!(told.contains(heading), "no {heading} in\n{told}");
     }
 }
 
 fn run(proxy: &Path, out: &Path) -> anyhow::Result<String> {
-    let output = Command::new(env!("CARGO_BIN_EXE_kthena-bench"))
-        .args(["run", "--extent", "smoke", "--proxy"])
-        .arg(proxy)
-        .arg("--out")
-        .arg(out)
-        .output()?;
-    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    let (told, errors) = (text(&output.stdout), text(&output.stderr));
-    anyhow::ensure!(output.status.success(), "{told}\n{errors}");
-    Ok(told)
+    output(
+        Command::new(env!("CARGO_BIN_EXE_kthena-bench"))
+            .args(["run", "--extent", "smoke", "--proxy"])
+            .arg(proxy)
+            .arg("--out")
+            .arg(out),
+    )
 }

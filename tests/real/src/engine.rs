@@ -2,8 +2,8 @@
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 
-use anyhow::{Context, Result, ensure};
-use kthena_tests::{process::Process, reserve::Port, wait};
+use anyhow::{Result, ensure};
+use kthena_tests::{process::Process, reserve::Port};
 use serde_json::json;
 
 use crate::{
@@ -122,20 +122,14 @@ impl Engine {
 
     /// Waits until it answers, and pays for what the first request of an engine costs.
     pub(crate) async fn until_ready(&mut self) -> Result<()> {
-        let (address, process) = (self.address(), &mut self.process);
-        let mut ended = None;
-        let healthy = wait::within(START, "an engine to be healthy", || {
-            ended = process.check().err();
-            let gone = ended.is_some();
-            async move {
-                // Nothing to wait for any more.
-                Ok((gone || wire::get(address, "/health").await?.status == 200).then_some(()))
-            }
-        });
-        healthy.await.with_context(|| self.process.tail())?;
-        if let Some(ended) = ended {
-            return Err(ended);
-        }
+        let address = self.address();
+        let is_healthy = || async move {
+            let answer = wire::get(address, "/health").await?;
+            Ok((answer.status == 200).then_some(()))
+        };
+        self.process
+            .within(START, "an engine to be healthy", is_healthy)
+            .await?;
         let question = json!({"model": "tiny", "prompt": "warm up", "max_tokens": 2});
         let answer = wire::send(self.address(), &Request::post("/v1/completions", &question)).await?;
         ensure!(

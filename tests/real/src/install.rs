@@ -8,11 +8,11 @@ mod python;
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 
 use anyhow::{Context, Result, ensure};
-use kthena_tests::{cache, prerequisite, setting};
+use kthena_tests::{cache, command::output, setting};
 
 /// What installs the packages; `pip` would take several times as long.
 const UV: &str = "uv==0.13.8";
@@ -95,25 +95,8 @@ impl Vllm {
 
 /// The installer, in an environment of its own.
 fn uv() -> Result<PathBuf> {
-    let python = prerequisite::PYTHON.find()?;
     let dir = cache::dir()?.join(format!("engines/{}", UV.replace("==", "-")));
-    cache::make(&dir.join("complete"), |mark| {
-        run(Command::new(&python)
-            .args(["-m", "venv", "--clear"])
-            .arg(dir.join("venv")))?;
-        let mut pip = Command::new(dir.join("venv/bin/python"));
-        pip.args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            UV,
-        ]);
-        run(&mut pip)?;
-        fs::write(mark, "").context("marking the installer as complete")
-    })?;
-    Ok(dir.join("venv/bin/uv"))
+    Ok(cache::venv(&dir, UV, UV)?.join("uv"))
 }
 
 fn packages(uv: &Path, python: &Path, environment: &Path) -> Result<()> {
@@ -209,18 +192,5 @@ fn only_child(dir: &Path, prefix: &str) -> Result<PathBuf> {
 }
 
 fn run(command: &mut Command) -> Result<()> {
-    let output = command
-        .env_remove("PYTHONPATH")
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("running {command:?}"))?;
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    ensure!(
-        output.status.success(),
-        "{command:?} failed ({})\n{}{}",
-        output.status,
-        text(&output.stdout),
-        text(&output.stderr)
-    );
-    Ok(())
+    output(command.env_remove("PYTHONPATH")).map(drop)
 }

@@ -3,7 +3,7 @@
 use std::{fs, net::SocketAddr, path::Path, process::Command, time::Duration};
 
 use anyhow::{Context, Result};
-use kthena_tests::{cargo, process::Process, reserve::Port, wait};
+use kthena_tests::{cargo, process::Process, reserve::Port};
 use serde_json::{Value, json};
 
 use crate::{pair::Pair, wire};
@@ -67,10 +67,11 @@ impl Proxy {
 
     async fn until_ready(&mut self) -> Result<()> {
         let address = self.address;
-        let ready = wait::until("the proxy to be ready", || async move {
-            Ok((wire::get(address, "/readyz").await?.status == 200).then_some(()))
-        });
-        ready.await.with_context(|| self.process.tail())
+        let is_ready = || async move {
+            let answer = wire::get(address, "/readyz").await?;
+            Ok((answer.status == 200).then_some(()))
+        };
+        self.process.until("the proxy to be ready", is_ready).await
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

@@ -3,42 +3,23 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
-use crate::{cache, prerequisite};
+use crate::{cache, command::output, prerequisite};
 
 /// The interpreter and the folder of a virtual environment with the packages of `requirements.txt`.
 pub(super) fn python(source: &Path) -> Result<(PathBuf, PathBuf)> {
     let python = prerequisite::PYTHON.find()?;
     let version = output(Command::new(&python).arg("--version"))?; // an environment belongs to its interpreter
-    let key = cache::key(&[version.as_bytes(), &read(&source.join("requirements.txt"))?]);
+    let pins = source.join("requirements.txt");
+    let pins = fs::read_to_string(&pins).with_context(|| format!("reading {}", pins.display()))?;
+    let key = cache::key(&[version.as_bytes(), pins.as_bytes()]);
     let dir = cache::dir()?.join(format!("clients/python-{key}"));
-    // Paths inside an environment are absolute, so it is made where it stays and marked when complete.
-    let complete = dir.join("complete");
-    cache::make(&complete, |mark| {
-        eprintln!("installing the Python client (once; {})", dir.display());
-        output(
-            Command::new(&python)
-                .args(["-m", "venv", "--clear"])
-                .arg(dir.join("venv")),
-        )?;
-        let mut pip = Command::new(dir.join("venv/bin/python"));
-        pip.args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--no-deps",
-            "--requirement",
-        ]);
-        output(pip.arg(source.join("requirements.txt")))?;
-        fs::write(mark, "").context("marking the environment as complete")
-    })?;
-    Ok((dir.join("venv/bin/python"), dir))
+    let programs = cache::venv(&dir, "the Python client", &pins)?;
+    Ok((programs.join("python"), dir))
 }
 
 /// Node and a folder with the packages of `package-lock.json`.
@@ -69,20 +50,4 @@ pub(super) fn javascript(source: &Path) -> Result<(PathBuf, PathBuf)> {
 
 fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("reading {}", path.display()))
-}
-
-fn output(command: &mut Command) -> Result<String> {
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("running {command:?}"))?;
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    ensure!(
-        output.status.success(),
-        "{command:?} failed ({})\n{}{}",
-        output.status,
-        text(&output.stdout),
-        text(&output.stderr)
-    );
-    Ok(text(&output.stdout))
 }

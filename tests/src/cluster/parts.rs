@@ -25,7 +25,6 @@ pub(super) const API_SERVER: &str = "kube-apiserver";
 /// The choice of parts. Etcd and the API server are always there.
 #[derive(Debug, Clone, Default)]
 pub struct Builder {
-    api_server_arguments: Vec<String>,
     controller_manager: bool,
     scheduler: bool,
     kwok: bool,
@@ -68,12 +67,6 @@ impl Builder {
     /// Without the CRDs of our charts, for a test that installs them itself.
     pub fn without_crds(mut self) -> Self {
         self.without_crds = true;
-        self
-    }
-
-    /// One more argument for kube-apiserver; later ones win.
-    pub fn api_server_argument(mut self, argument: impl Into<String>) -> Self {
-        self.api_server_arguments.push(argument.into());
         self
     }
 
@@ -135,7 +128,7 @@ impl Builder {
         let admin = Identity::write(&dir.0, "admin", &endpoint, &Credential::Certificate(&pair))?;
         let components = vec![
             etcd(&dir.0, &ports)?.started()?,
-            self.api_server(&dir.0, &ports, &authority)?.started()?, // it waits for etcd itself
+            api_server(&dir.0, &ports, &authority)?.started()?, // it waits for etcd itself
         ];
         let cluster = Cluster(Arc::new(Inner {
             components: Mutex::new(components),
@@ -157,43 +150,6 @@ impl Builder {
         rest.await.map_err(|error| cluster.explain(error))?;
         Ok(cluster)
     }
-
-    fn api_server(&self, dir: &Path, ports: &Ports, authority: &Authority) -> Result<Component> {
-        let server = authority.server("kube-apiserver")?;
-        let signing_key = authority.signing_key("service-account")?;
-        let policy = dir.join("audit-policy.yaml");
-        std::fs::write(&policy, POLICY).context("writing the audit policy")?;
-        let component = Component::new(API_SERVER, tools::kube_apiserver()?, dir)
-            .arg(format!(
-                "--etcd-servers=http://127.0.0.1:{}",
-                ports.etcd_client.number()
-            ))
-            .arg(format!("--secure-port={}", ports.api_server.number()))
-            .args(["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1"])
-            .path("tls-cert-file", &server.certificate)
-            .path("tls-private-key-file", &server.key)
-            .path("client-ca-file", &authority.certificate())
-            .path("service-account-key-file", &signing_key.public)
-            .path("service-account-signing-key-file", &signing_key.private)
-            .path("cert-dir", &dir.join("pki"))
-            .path("audit-policy-file", &policy)
-            .path("audit-log-path", &dir.join("audit.log"))
-            .args([
-                "--service-account-issuer=https://kubernetes.default.svc",
-                "--service-cluster-ip-range=10.0.0.0/16",
-                "--authorization-mode=RBAC",
-                // Pods need no account here, and its controller may be missing.
-                "--disable-admission-plugins=ServiceAccount",
-                // The address is loopback, which no endpoint may be.
-                "--endpoint-reconciler-type=none",
-                // Webhooks behind Services are reached by pod address: nothing routes cluster addresses.
-                "--enable-aggregator-routing=true",
-                "--audit-log-maxsize=4000",
-                "--allow-privileged=true",
-                "--profiling=false",
-            ]);
-        Ok(component.args(&self.api_server_arguments))
-    }
 }
 
 fn etcd(dir: &Path, ports: &Ports) -> Result<Component> {
@@ -207,5 +163,42 @@ fn etcd(dir: &Path, ports: &Ports) -> Result<Component> {
         .arg(format!("--initial-advertise-peer-urls={peer}"))
         .arg(format!("--initial-cluster=default={peer}"))
         .args(["--unsafe-no-fsync", "--log-level=warn"]);
+    Ok(component)
+}
+
+fn api_server(dir: &Path, ports: &Ports, authority: &Authority) -> Result<Component> {
+    let server = authority.server("kube-apiserver")?;
+    let signing_key = authority.signing_key("service-account")?;
+    let policy = dir.join("audit-policy.yaml");
+    std::fs::write(&policy, POLICY).context("writing the audit policy")?;
+    let component = Component::new(API_SERVER, tools::kube_apiserver()?, dir)
+        .arg(format!(
+            "--etcd-servers=http://127.0.0.1:{}",
+            ports.etcd_client.number()
+        ))
+        .arg(format!("--secure-port={}", ports.api_server.number()))
+        .args(["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1"])
+        .path("tls-cert-file", &server.certificate)
+        .path("tls-private-key-file", &server.key)
+        .path("client-ca-file", &authority.certificate())
+        .path("service-account-key-file", &signing_key.public)
+        .path("service-account-signing-key-file", &signing_key.private)
+        .path("cert-dir", &dir.join("pki"))
+        .path("audit-policy-file", &policy)
+        .path("audit-log-path", &dir.join("audit.log"))
+        .args([
+            "--service-account-issuer=https://kubernetes.default.svc",
+            "--service-cluster-ip-range=10.0.0.0/16",
+            "--authorization-mode=RBAC",
+            // Pods need no account here, and its controller may be missing.
+            "--disable-admission-plugins=ServiceAccount",
+            // The address is loopback, which no endpoint may be.
+            "--endpoint-reconciler-type=none",
+            // Webhooks behind Services are reached by pod address: nothing routes cluster addresses.
+            "--enable-aggregator-routing=true",
+            "--audit-log-maxsize=4000",
+            "--allow-privileged=true",
+            "--profiling=false",
+        ]);
     Ok(component)
 }

@@ -16,7 +16,7 @@ use crate::{
     reserve::Range,
 };
 
-/// Engines that compute in no time.
+/// What every engine gets unless its pod says otherwise: it computes in no time.
 const INSTANT: [&str; 4] = [
     "--prefill-tokens-per-second",
     "0",
@@ -33,7 +33,6 @@ pub struct Builder {
     labels: Vec<(String, String)>,
     binds: Option<String>,
     range: Range,
-    arguments: Vec<String>,
     program: Option<PathBuf>,
     probe_every: Duration,
 }
@@ -47,7 +46,6 @@ impl Builder {
             labels: Vec::new(),
             binds: None,
             range: Range::default(),
-            arguments: INSTANT.map(str::to_owned).into(),
             program: None,
             probe_every: Duration::from_millis(250),
         }
@@ -68,13 +66,6 @@ impl Builder {
     /// Addresses from another range than loopback.
     pub fn range(mut self, range: Range) -> Self {
         self.range = range;
-        self
-    }
-
-    /// Arguments that every engine gets unless its pod says otherwise. They replace the default, which makes engines that
-    /// compute in no time.
-    pub fn engine_arguments<S: Into<String>>(mut self, arguments: impl IntoIterator<Item = S>) -> Self {
-        self.arguments = arguments.into_iter().map(Into::into).collect();
         self
     }
 
@@ -111,7 +102,7 @@ impl Builder {
             address,
             dir: self.dir,
             program,
-            arguments: self.arguments,
+            arguments: INSTANT.map(str::to_owned).into(),
             probe_every: self.probe_every,
         };
         let work = move || {

@@ -171,6 +171,7 @@ impl Worker {
             self.probe = None;
             if self.end.is_none() && pod::restarts(&self.pod, code) {
                 let pause = match run.restarts {
+                    _ if self.readiness == Readiness::Always => Duration::ZERO, // who waits is not ready
                     0 => Duration::ZERO,
                     restarts => BACKOFF * 2_u32.pow(restarts.unsigned_abs().min(4)),
                 };

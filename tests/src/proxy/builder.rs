@@ -15,7 +15,6 @@ use crate::{cargo, process::Process, reserve::Port};
 pub struct Builder {
     kubeconfig: PathBuf,
     arguments: Vec<String>,
-    environment: Vec<(String, String)>,
 }
 
 impl Builder {
@@ -23,19 +22,12 @@ impl Builder {
         Self {
             kubeconfig: kubeconfig.to_owned(),
             arguments: Vec::new(),
-            environment: Vec::new(),
         }
     }
 
     /// One more flag; later ones win.
     pub fn argument(mut self, argument: impl Into<String>) -> Self {
         self.arguments.push(argument.into());
-        self
-    }
-
-    /// One more environment variable.
-    pub fn variable(mut self, name: &str, value: &str) -> Self {
-        self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -49,7 +41,6 @@ impl Builder {
         let mut command = Command::new(program);
         command
             .env("KUBECONFIG", &self.kubeconfig)
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .args([
                 format!("--port={inference}"),
                 format!("--metrics-port={metrics}"),

@@ -3,13 +3,13 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 
 use anyhow::{Context, Result, ensure};
 
 use super::{Ensured, Product, Tool};
-use crate::{cache, prerequisite, setting};
+use crate::{cache, command::output, prerequisite, setting};
 
 /// How programs are built; part of the cache key, so a change here builds all anew.
 const FLAGS: &[&str] = &["-trimpath", "-buildvcs=false"];
@@ -24,24 +24,16 @@ pub(super) fn ensure(tool: &Tool) -> Result<Ensured> {
     let path = dir.join(tool.name);
     let freshly_built = cache::make(&path, |unfinished| {
         eprintln!("building {} (once; {})", tool.name, dir.display());
-        let output = go(tool.product)?
-            .arg("build")
-            .args(FLAGS)
-            .arg(linker_flags(tool.product))
-            .arg("-o")
-            .arg(unfinished)
-            .arg(tool.package)
-            .stdin(Stdio::null())
-            .output()
-            .with_context(|| format!("running go build for {}", tool.name))?;
-        ensure!(
-            output.status.success(),
-            "go build {} failed ({}):\n{}",
-            tool.package,
-            output.status,
-            String::from_utf8_lossy(&output.stderr)
-        );
-        Ok(())
+        output(
+            go(tool.product)?
+                .arg("build")
+                .args(FLAGS)
+                .arg(linker_flags(tool.product))
+                .arg("-o")
+                .arg(unfinished)
+                .arg(tool.package),
+        )
+        .map(drop)
     })?;
     Ok(Ensured { path, freshly_built })
 }
@@ -88,25 +80,13 @@ fn linker_flags(product: &Product) -> String {
 
 fn module_dir(product: &Product) -> Result<PathBuf> {
     // `go list` names no folder for a module that has not been fetched yet.
-    let fetched = go(product)?
-        .args(["mod", "download", product.module])
-        .output()
-        .context("running go mod download")?;
+    output(go(product)?.args(["mod", "download", product.module]))?;
+    let dir = output(go(product)?.args(["list", "-m", "-f", "{{.Dir}}", product.module]))?;
+    let dir = dir.trim();
     ensure!(
-        fetched.status.success(),
-        "{}",
-        String::from_utf8_lossy(&fetched.stderr)
-    );
-    let output = go(product)?
-        .args(["list", "-m", "-f", "{{.Dir}}", product.module])
-        .output()
-        .with_context(|| format!("asking go for the folder of {}", product.module))?;
-    let dir = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    ensure!(
-        output.status.success() && !dir.is_empty(),
-        "go does not know the folder of {}: {}",
-        product.module,
-        String::from_utf8_lossy(&output.stderr)
+        !dir.is_empty(),
+        "go does not know the folder of {}",
+        product.module
     );
     Ok(PathBuf::from(dir))
 }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use kthena_tests::{
-    clients::{Client, Language},
+    clients::Client,
     cluster::{Cluster, Namespace},
     kubelet::{Kubelet, RunningPod},
 };
@@ -39,21 +39,11 @@ fn chat(content: &str, more: Value) -> Value {
     arguments
 }
 
-async fn clients() -> Result<Vec<Client>> {
-    let install = || {
-        Language::ALL
-            .into_iter()
-            .map(Client::install)
-            .collect::<Result<Vec<_>>>()
-    };
-    tokio::task::spawn_blocking(install).await?
-}
-
 #[tokio::test]
 async fn both_clients_list_models_and_get_the_same_text_whole_and_in_pieces() -> Result<()> {
     let engine = Engine::start("clients").await?;
     let mut texts = Vec::new();
-    for client in clients().await? {
+    for client in Client::all().await? {
         let models = client.call(&engine.base(), "models.list", json!({})).await?;
         assert_eq!(models.data()?["data"][0]["id"], "tiny", "{client:?}");
 
@@ -90,7 +80,7 @@ async fn both_clients_list_models_and_get_the_same_text_whole_and_in_pieces() ->
 #[tokio::test]
 async fn both_clients_reach_the_newer_endpoints() -> Result<()> {
     let engine = Engine::start("endpoints").await?;
-    for client in clients().await? {
+    for client in Client::all().await? {
         let question = json!({"model": "tiny", "input": "hello", "max_output_tokens": 8});
         let response = client.call(&engine.base(), "responses.create", question).await?;
         assert_eq!(response.data()?["object"], "response", "{client:?}");
@@ -132,7 +122,7 @@ async fn both_clients_reach_the_newer_endpoints() -> Result<()> {
 #[tokio::test]
 async fn both_clients_name_errors_alike() -> Result<()> {
     let engine = Engine::start("errors").await?;
-    for client in clients().await? {
+    for client in Client::all().await? {
         let unknown = chat("hello", json!({"model": "absent"}));
         let failure = client
             .call(&engine.base(), "chat.completions.create", unknown)
@@ -172,7 +162,7 @@ async fn both_clients_name_errors_alike() -> Result<()> {
 #[tokio::test]
 async fn both_clients_give_up_in_the_middle_and_send_long_inputs() -> Result<()> {
     let engine = Engine::start("abort").await?;
-    for client in clients().await? {
+    for client in Client::all().await? {
         let arguments = chat("hello", json!({"stream": true, "max_tokens": 10_000}));
         let request = json!({"base_url": engine.base(), "call": "chat.completions.create", "arguments": arguments,
                              "abort_after": 3});

@@ -5,7 +5,10 @@ use k8s_openapi::{
     api::core::v1::{ConfigMap, Namespace, ServiceAccount},
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
-use kthena_tests::cluster::{Cluster, Filter, USER_AGENT};
+use kthena_tests::{
+    cluster::{Cluster, Filter, USER_AGENT},
+    command::output,
+};
 use kube::{
     Api,
     api::{DeleteParams, ListParams},
@@ -94,8 +97,8 @@ async fn requests_are_counted_exactly_and_by_agent() -> Result<()> {
 #[tokio::test]
 async fn kubectl_and_helm_see_the_version_that_is_pinned() -> Result<()> {
     let cluster = Cluster::shared().await?;
-    let output = cluster.kubectl()?.args(["version", "--output=json"]).output()?;
-    let version: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let version = output(cluster.kubectl()?.args(["version", "--output=json"]))?;
+    let version: serde_json::Value = serde_json::from_str(&version)?;
     assert_eq!(
         version["clientVersion"]["gitVersion"],
         version["serverVersion"]["gitVersion"]
@@ -107,11 +110,12 @@ async fn kubectl_and_helm_see_the_version_that_is_pinned() -> Result<()> {
             .starts_with("v1.3"),
         "{version}"
     );
-    let output = cluster
-        .helm()?
-        .args(["list", "--all-namespaces", "--output=json"])
-        .output()?;
-    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "[]", "{output:?}");
+    let releases = output(
+        cluster
+            .helm()?
+            .args(["list", "--all-namespaces", "--output=json"]),
+    )?;
+    assert_eq!(releases.trim(), "[]");
     Ok(())
 }
 

@@ -102,7 +102,7 @@ async fn a_pod_that_does_not_end_is_killed_after_its_grace() -> Result<()> {
 #[tokio::test]
 async fn a_pre_stop_pause_comes_before_the_signal() -> Result<()> {
     let (space, kubelet) = start("pause").await?;
-    let pause = "lifecycle: {preStop: {sleep: {seconds: 3}}}, ports";
+    let pause = "lifecycle: {preStop: {sleep: {seconds: 10}}}, ports";
     space.apply(&engine("a", "").replace("ports", pause)).await?;
     let pod = kubelet.until_ready(&space, "a").await?;
     space

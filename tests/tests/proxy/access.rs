@@ -29,6 +29,18 @@ fn without(kind: &str, name: &str) -> Result<String> {
     Ok(role.to_string())
 }
 
+/// Waits until the proxy has said that it may not have these.
+async fn until_refused(proxy: &Proxy, kind: &str) -> Result<()> {
+    wait::until("the refusal in the log", || async {
+        let log = proxy.log()?;
+        let refusal = log
+            .lines()
+            .find(|line| line.contains("forbidden") && line.contains(kind));
+        Ok(refusal.map(drop))
+    })
+    .await
+}
+
 #[tokio::test]
 async fn a_missing_permission_is_named_and_keeps_the_proxy_from_being_ready() -> Result<()> {
     let cluster = Cluster::shared().await?;
@@ -43,15 +55,8 @@ async fn a_missing_permission_is_named_and_keeps_the_proxy_from_being_ready() ->
         let role = format!("kthena-proxy-without-{kind}");
         cluster.apply(&without(kind, &role)?).await?;
         let account = Proxy::bound(cluster, &space, &role).await?;
-        let proxy = Proxy::builder(&account).start().await?;
-        wait::until("the refusal in the log", || async {
-            let log = proxy.log()?;
-            let refusal = log
-                .lines()
-                .find(|line| line.contains("forbidden") && line.contains(kind));
-            Ok(refusal.map(drop))
-        })
-        .await?;
+        let mut proxy = Proxy::builder(&account).start().await?;
+        until_refused(&proxy, kind).await?;
         assert_eq!(proxy.readiness().await?.status, 503, "{kind}");
         // With the permission it becomes ready by itself.
         Proxy::account(cluster, &space).await?;
@@ -75,14 +80,7 @@ async fn requests_do_not_depend_on_the_permission_to_write_statuses() -> Result<
     bed.run(Pod::prefill("p-0")).await?;
     bed.run(Pod::decode("d-0")).await?;
     bed.until_split(&["p-0"], &["d-0"]).await?;
-    wait::until("the refusal in the log", || async {
-        let log = bed.proxy.log()?;
-        let refusal = log
-            .lines()
-            .find(|line| line.contains("forbidden") && line.contains("modelservers/status"));
-        Ok(refusal.map(drop))
-    })
-    .await?;
+    until_refused(&bed.proxy, "modelservers/status").await?;
     bed.ask("hello").await?.said()?;
     assert_eq!(bed.proxy.readiness().await?.status, 200);
     let untold = |server: &ModelServer| server.status.is_none();
@@ -92,6 +90,24 @@ async fn requests_do_not_depend_on_the_permission_to_write_statuses() -> Result<
     let told = |server: &ModelServer| server.status.is_some();
     bed.space.until("llm", "its status", told).await?;
     Ok(())
+}
+
+/// What an account has asked for, as (group, resource, verb). None of it may have been refused.
+fn asked(cluster: &Cluster, account: &str) -> Result<BTreeSet<(String, String, String)>> {
+    let mut asked = BTreeSet::new();
+    for entry in cluster.audit().since(Mark::default())? {
+        if entry.user.username == account {
+            let code = entry.response_status.map_or(0, |status| status.code);
+            assert!(code < 400, "{code} for {} {}", entry.verb, entry.request_uri);
+            let object = entry.object_ref;
+            let resource = match object.subresource.as_str() {
+                "" => object.resource,
+                subresource => format!("{}/{subresource}", object.resource),
+            };
+            asked.insert((object.api_group, resource, entry.verb));
+        }
+    }
+    Ok(asked)
 }
 
 /// Every other test runs with these permissions, too; this one says that none of them could be left out.
@@ -114,20 +130,6 @@ async fn the_published_role_is_enough_and_no_more_than_that() -> Result<()> {
         })
         .await?;
 
-    let account = Proxy::account(&cluster, &bed.space).await?;
-    let mut asked = BTreeSet::new();
-    for entry in cluster.audit().since(Mark::default())? {
-        if entry.user.username == account.name() {
-            let code = entry.response_status.map_or(0, |status| status.code);
-            assert!(code < 400, "{code} for {} {}", entry.verb, entry.request_uri);
-            let object = entry.object_ref;
-            let resource = match object.subresource.as_str() {
-                "" => object.resource,
-                subresource => format!("{}/{subresource}", object.resource),
-            };
-            asked.insert((object.api_group, resource, entry.verb));
-        }
-    }
     let mut allowed = BTreeSet::new();
     let role: ClusterRole = serde_json::from_value(documents(ROLE)?.remove(0))?;
     for rule in role.rules.into_iter().flatten() {
@@ -139,6 +141,12 @@ async fn the_published_role_is_enough_and_no_more_than_that() -> Result<()> {
             }
         }
     }
-    assert_eq!(asked, allowed);
+    let account = Proxy::account(&cluster, &bed.space).await?;
+    let asked = || async { asked(&cluster, account.name()) };
+    // Whatever it does last may be on its way to the log.
+    wait::until_value("all that the role allows in the log", asked, |asked| {
+        *asked == allowed
+    })
+    .await?;
     Ok(())
 }

@@ -2,11 +2,12 @@
 
 use anyhow::Result;
 use k8s_openapi::api::core::v1;
+use kthena_api::labels;
 use kube::api::DeleteParams;
 use serde_json::Value;
 
 use crate::{
-    bed::{Bed, chat, received, stats},
+    bed::{Bed, received, stats},
     object::{Pod, plain_server, route},
 };
 
@@ -22,7 +23,7 @@ async fn second_model(bed: &Bed) -> Result<String> {
 }
 
 fn heir() -> Pod {
-    Pod::plain("heir").label("modelserving.volcano.sh/name", "other")
+    Pod::plain("heir").label(labels::MODEL_SERVING_NAME, "other")
 }
 
 /// The engine's address as the proxy knows it.
@@ -54,9 +55,7 @@ async fn a_pod_that_moves_is_followed_and_its_old_address_left() -> Result<()> {
     assert_eq!(heir.ip, before.ip);
     let after = bed.kubelet.until_ready(&bed.space, "d-0").await?;
     assert_eq!(after.uid, before.uid);
-    for number in 0..20 {
-        bed.ask(&format!("question {number}")).await?.said()?;
-    }
+    bed.ask_many(20).await?;
     assert_eq!(received(&heir).await?, 0);
     assert_eq!(stats(&after).await?.decode.finished, 20);
     assert_eq!(stats(&prefill).await?.prefill.finished, 21);
@@ -85,9 +84,7 @@ async fn an_inherited_address_does_not_inherit_requests() -> Result<()> {
         (503, "no_available_pods")
     );
     assert_eq!(received(&heir).await?, 0);
-    kthena_tests::http::post(&bed.chat_url(), &chat(&other, "hello"))
-        .await?
-        .said()?;
+    bed.ask_for(&other, "hello").await?.said()?;
     assert_eq!(received(&heir).await?, 1);
     Ok(())
 }
@@ -116,9 +113,7 @@ async fn a_failed_pod_has_no_claim_to_its_address() -> Result<()> {
         (refused.status, refused.code()?.as_str()),
         (503, "no_available_pods")
     );
-    kthena_tests::http::post(&bed.chat_url(), &chat(&other, "hello"))
-        .await?
-        .said()?;
+    bed.ask_for(&other, "hello").await?.said()?;
     assert_eq!(received(&heir).await?, 1);
     Ok(())
 }
@@ -141,16 +136,12 @@ async fn pods_that_share_an_address_are_told_apart() -> Result<()> {
     for _ in 0..3 {
         bed.ask("hello").await?.said()?;
     }
-    kthena_tests::http::post(&bed.chat_url(), &chat(&other, "hello"))
-        .await?
-        .said()?;
+    bed.ask_for(&other, "hello").await?.said()?;
     assert_eq!((received(&first).await?, received(&second).await?), (3, 1));
     // One of the two goes; the other's connections stay good.
     bed.delete("first").await?;
     bed.until_engines(&[]).await?;
-    kthena_tests::http::post(&bed.chat_url(), &chat(&other, "hello"))
-        .await?
-        .said()?;
+    bed.ask_for(&other, "hello").await?.said()?;
     assert_eq!(received(&second).await?, 2);
     Ok(())
 }

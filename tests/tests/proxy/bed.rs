@@ -1,5 +1,7 @@
 //! A namespace with a kubelet and a proxy for one test.
 
+use std::cell::Cell;
+
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1;
 use kthena_sim::{PhaseStats, Stats};
@@ -121,7 +123,20 @@ impl Bed {
 
     /// Asks for this test's model.
     pub(crate) async fn ask(&self, prompt: &str) -> Result<Answer> {
-        http::post(&self.chat_url(), &chat(self.model(), prompt)).await
+        self.ask_for(self.model(), prompt).await
+    }
+
+    /// Asks for another model.
+    pub(crate) async fn ask_for(&self, model: &str, prompt: &str) -> Result<Answer> {
+        http::post(&self.chat_url(), &chat(model, prompt)).await
+    }
+
+    /// Asks so many different questions, one after the other. Every answer must be good.
+    pub(crate) async fn ask_many(&self, requests: u64) -> Result<()> {
+        for number in 0..requests {
+            self.ask(&format!("question {number}")).await?.said()?;
+        }
+        Ok(())
     }
 
     /// Begins a stream of so many tokens.
@@ -143,6 +158,21 @@ impl Bed {
         })
         .await
     }
+}
+
+/// Does `work` while clients ask, who go on until they see that it is enough. An error of either ends both.
+pub(crate) async fn during<T>(
+    work: impl Future<Output = Result<()>>,
+    clients: impl AsyncFnOnce(&Cell<bool>) -> Result<T>,
+) -> Result<T> {
+    let enough = Cell::new(false);
+    let work = async {
+        work.await?;
+        enough.set(true);
+        Ok(())
+    };
+    let (asked, ()) = tokio::try_join!(clients(&enough), work)?;
+    Ok(asked)
 }
 
 /// Whether everything of `part` is in `whole`; lists must be as long.

@@ -1,11 +1,8 @@
 //! The main job: the official clients talk to a model whose prefill and decode engines were found by labels.
 
 use anyhow::Result;
-use kthena_tests::{
-    clients::{Client, Language},
-    cluster::documents,
-    http,
-};
+use kthena_api::labels;
+use kthena_tests::{clients::Client, cluster::documents, http};
 use serde_json::{Value, json};
 
 use crate::{
@@ -13,20 +10,10 @@ use crate::{
     object::{Pod, SERVED},
 };
 
-async fn clients() -> Result<Vec<Client>> {
-    let install = || {
-        Language::ALL
-            .into_iter()
-            .map(Client::install)
-            .collect::<Result<Vec<_>>>()
-    };
-    tokio::task::spawn_blocking(install).await?
-}
-
 /// One call as it is, and one streamed, with each client; all must say `expected`.
 async fn ask_both_ways(base: &str, call: &str, arguments: &Value, expected: &str) -> Result<u64> {
     let mut calls = 0;
-    for client in clients().await? {
+    for client in Client::all().await? {
         for stream in [false, true] {
             let mut arguments = arguments.clone();
             arguments["stream"] = stream.into();
@@ -48,7 +35,7 @@ async fn both_clients_talk_to_a_pair_that_was_found_by_labels() -> Result<()> {
     bed.until_split(&[&prefill.name], &[&decode.name]).await?;
     // An engine that computes everything itself says what a pair has to say.
     let alone = bed
-        .run(Pod::plain("alone").label("modelserving.volcano.sh/name", "other"))
+        .run(Pod::plain("alone").label(labels::MODEL_SERVING_NAME, "other"))
         .await?;
 
     let mut requests = 0;
@@ -76,7 +63,7 @@ async fn both_clients_talk_to_a_pair_that_was_found_by_labels() -> Result<()> {
     )
     .await?;
 
-    for client in clients().await? {
+    for client in Client::all().await? {
         let list = client.call(&bed.proxy.base(), "models.list", json!({})).await?;
         let listed = list.data()?["data"].as_array().cloned().unwrap_or_default();
         assert!(
@@ -100,18 +87,13 @@ async fn both_clients_talk_to_a_pair_that_was_found_by_labels() -> Result<()> {
         );
     }
     assert_pairs(&[&prefill], &[&decode], requests).await?;
-    assert_eq!(
-        bed.proxy
-            .metric(&["kthena_router_retries_total", bed.model()])
-            .await?,
-        0.0
-    );
-    assert_eq!(
-        bed.proxy
-            .metric(&["kthena_router_prefill_decode_alone_total", bed.model()])
-            .await?,
-        0.0
-    );
+    for counter in [
+        "kthena_router_retries_total",
+        "kthena_router_prefill_decode_alone_total",
+    ] {
+        let count = bed.proxy.settled_metric(&[counter, bed.model()]).await?;
+        assert_eq!(count, 0.0, "{counter}");
+    }
     Ok(())
 }
 
@@ -134,10 +116,9 @@ async fn the_objects_of_the_ascend_guide_serve_a_pair() -> Result<()> {
     let decode = bed.kubelet.until_ready(&bed.space, decode).await?;
 
     let mut question = chat(&model, "Where is the capital of China?");
-    let url = format!("{}/chat/completions", bed.proxy.base());
-    let whole = http::post(&url, &question).await?;
+    let whole = http::post(&bed.chat_url(), &question).await?;
     question["stream"] = true.into();
-    let streamed = http::post(&url, &question).await?;
+    let streamed = http::post(&bed.chat_url(), &question).await?;
     assert_eq!(whole.said()?, streamed.said()?);
     assert_eq!(whole.json()?["model"], "deepseek-ai/DeepSeekV2");
     assert_pairs(&[&prefill], &[&decode], 2).await?;

@@ -1,6 +1,6 @@
 //! Engines that end, hang or are lost without the API server knowing.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::cell::Cell;
 
 use anyhow::Result;
 use k8s_openapi::api::core::v1;
@@ -12,13 +12,19 @@ use kube::api::DeleteParams;
 use serde_json::{Value, json};
 
 use crate::{
-    bed::{Bed, assert_pairs, received, stats, stats_now},
+    bed::{Bed, assert_pairs, during, received, stats, stats_now},
     object::{Pod, split_server},
 };
 
 /// The engine's own id: another one after each start.
 async fn engine_id(pod: &RunningPod) -> Result<String> {
     Ok(stats_now(pod).await?.engine_id)
+}
+
+/// How many attempts the proxy has made beyond each request's first.
+async fn retries(bed: &Bed) -> Result<f64> {
+    let parts = ["kthena_router_retries_total", bed.space.name()];
+    bed.proxy.settled_metric(&parts).await
 }
 
 /// Kills the engine and waits until another one answers at the same address.
@@ -59,12 +65,7 @@ async fn connections_to_an_engine_that_has_restarted_are_replaced() -> Result<()
         assert_eq!(received(&decode).await?, 1, "a new engine, one request");
     }
     // What was replaced was no attempt of its own: with another engine there it would have cost nothing either.
-    assert_eq!(
-        bed.proxy
-            .metric(&["kthena_router_retries_total", bed.space.name()])
-            .await?,
-        0.0
-    );
+    assert_eq!(retries(&bed).await?, 0.0);
     Ok(())
 }
 
@@ -98,28 +99,19 @@ async fn nobody_notices_a_crash_before_the_first_byte() -> Result<()> {
     }
     bed.until_split(&["p-0", "p-1"], &["d-0", "d-1"]).await?;
     for victim in ["d-0", "p-1", "d-1", "p-0"] {
-        let enough = AtomicBool::new(false);
-        let ask = async |number: usize| {
-            while !enough.load(Ordering::Relaxed) {
-                bed.ask(["one", "two", "three"][number % 3]).await?.said()?;
-            }
-            anyhow::Ok(())
+        let ask = async |enough: &Cell<bool>| {
+            let ask = async |number: usize| {
+                while !enough.get() {
+                    bed.ask(["one", "two", "three"][number % 3]).await?.said()?;
+                }
+                anyhow::Ok(())
+            };
+            futures::future::try_join_all((0..10).map(ask)).await
         };
-        let kill = async {
-            let killed = crash_under_load(&bed, victim).await;
-            enough.store(true, Ordering::Relaxed);
-            killed
-        };
-        let asked = futures::future::try_join_all((0..10).map(ask));
-        tokio::try_join!(asked, kill)?;
+        during(crash_under_load(&bed, victim), ask).await?;
         bed.until_split(&["p-0", "p-1"], &["d-0", "d-1"]).await?;
     }
-    assert!(
-        bed.proxy
-            .metric(&["kthena_router_retries_total", bed.space.name()])
-            .await?
-            > 0.0
-    );
+    assert!(retries(&bed).await? > 0.0);
     Ok(())
 }
 
@@ -166,11 +158,8 @@ async fn pods_of_a_lost_node_are_passed_over() -> Result<()> {
     bed.until_split(&["p-0", "p-lost"], &["d-0", "d-lost"]).await?;
     bed.ask("warm").await?.said()?;
     lost.vanish().await?;
-    for number in 0..30 {
-        bed.ask(&format!("question {number}")).await?.said()?;
-    }
-    let retries = ["kthena_router_retries_total", bed.space.name()];
-    let before = bed.proxy.metric(&retries).await?;
+    bed.ask_many(30).await?;
+    let before = retries(&bed).await?;
     assert!(
         before > 0.0,
         "no request went to the lost node: nothing was shown"
@@ -184,10 +173,8 @@ async fn pods_of_a_lost_node_are_passed_over() -> Result<()> {
             .await?;
     }
     bed.until_split(&["p-0"], &["d-0"]).await?;
-    for number in 0..30 {
-        bed.ask(&format!("question {number}")).await?.said()?;
-    }
-    assert_eq!(bed.proxy.metric(&retries).await?, before);
+    bed.ask_many(30).await?;
+    assert_eq!(retries(&bed).await?, before);
     assert_eq!(stats(&decode).await?.decode_recomputed, 0);
     assert!(stats(&prefill).await?.prefill.finished >= 60);
     Ok(())
@@ -212,12 +199,7 @@ async fn an_engine_that_hangs_costs_its_time_limit() -> Result<()> {
     // All at once: those that it gets wait together.
     let ask = async |number: usize| bed.ask(&format!("question {number}")).await?.said();
     futures::future::try_join_all((0..12).map(ask)).await?;
-    assert!(
-        bed.proxy
-            .metric(&["kthena_router_retries_total", bed.space.name()])
-            .await?
-            > 0.0
-    );
+    assert!(retries(&bed).await? > 0.0);
     assert_pairs(&[&prefill], &[&decode], 12).await?;
 
     // Its probe fails, and it gets nothing any more.

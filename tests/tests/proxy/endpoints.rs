@@ -80,9 +80,7 @@ async fn addresses_names_and_ports_are_followed() -> Result<()> {
     .await?;
     let name = format!("localhost:{}", relay.address().port());
     until_addresses(&bed, &[format!("{}:8000", first.ip), name.clone()]).await?;
-    for number in 0..40 {
-        bed.ask(&format!("question {number}")).await?.said()?;
-    }
+    bed.ask_many(40).await?;
     let (a, b) = (received(&first).await?, received(&second).await?);
     assert!(a > 0 && b > 0 && a + b == 40, "{a} and {b}");
     let is_told = |server: &ModelServer| {
@@ -98,9 +96,7 @@ async fn addresses_names_and_ports_are_followed() -> Result<()> {
     bed.apply(&[listed(plain_server("llm", "llm"), &[by_name])])
         .await?;
     until_addresses(&bed, &[name]).await?;
-    for number in 0..10 {
-        bed.ask(&format!("question {number}")).await?.said()?;
-    }
+    bed.ask_many(10).await?;
     assert_eq!(
         (received(&first).await?, received(&second).await?),
         (a, 40 - a + 10)
@@ -137,9 +133,7 @@ async fn labels_of_endpoints_make_pairs() -> Result<()> {
     .await?;
     let all: Vec<String> = pods.iter().map(|(pod, _)| format!("{}:8000", pod.ip)).collect();
     until_addresses(&bed, &all).await?;
-    for number in 0..40 {
-        bed.ask(&format!("question {number}")).await?.said()?;
-    }
+    bed.ask_many(40).await?;
     let [(p_a, _), (d_a, _), (p_b, _), (d_b, _)] = pods.as_slice() else {
         unreachable!("four pods")
     };
@@ -170,13 +164,11 @@ async fn a_listed_engine_that_is_gone_is_passed_over() -> Result<()> {
     until_addresses(&bed, &[alive.ip, dead.ip].map(|ip| format!("{ip}:8000"))).await?;
     bed.ask("warm").await?.said()?;
     outside.kubelet.crash(&outside.space, "dead").await?;
-    for number in 0..30 {
-        bed.ask(&format!("question {number}")).await?.said()?;
-    }
+    bed.ask_many(30).await?;
     assert!(stats(&alive).await?.plain.finished >= 30);
     let retries = ["kthena_router_retries_total", bed.model()];
     assert!(
-        bed.proxy.metric(&retries).await? > 0.0,
+        bed.proxy.settled_metric(&retries).await? > 0.0,
         "nothing went to the dead one"
     );
     Ok(())

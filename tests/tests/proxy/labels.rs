@@ -11,13 +11,6 @@ use crate::{
 
 const REQUESTS: u64 = 40;
 
-async fn ask_many(bed: &Bed) -> Result<()> {
-    for number in 0..REQUESTS {
-        bed.ask(&format!("question {number}")).await?.said()?;
-    }
-    Ok(())
-}
-
 #[tokio::test]
 async fn a_pod_moves_from_one_server_to_another() -> Result<()> {
     let bed = Bed::start("move").await?;
@@ -31,7 +24,7 @@ async fn a_pod_moves_from_one_server_to_another() -> Result<()> {
     let stays = bed.run(Pod::plain("stays")).await?;
     let moves = bed.run(Pod::plain("moves")).await?;
     bed.until_engines(&["moves", "stays"]).await?;
-    ask_many(&bed).await?;
+    bed.ask_many(REQUESTS).await?;
     assert!(received(&stays).await? > 0 && received(&moves).await? > 0);
 
     bed.pods(&[Pod::plain("moves").label(labels::MODEL_SERVING_NAME, "other")])
@@ -39,19 +32,17 @@ async fn a_pod_moves_from_one_server_to_another() -> Result<()> {
     bed.until_engines(&["stays"]).await?;
     bed.proxy.until_engines(&bed.space, "other", &["moves"]).await?;
     let (before, moved_before) = (received(&stays).await?, received(&moves).await?);
-    ask_many(&bed).await?;
+    bed.ask_many(REQUESTS).await?;
     assert_eq!(received(&stays).await? - before, REQUESTS);
     assert_eq!(received(&moves).await?, moved_before);
-    let url = bed.chat_url();
-    let answer = kthena_tests::http::post(&url, &crate::bed::chat(&other_model, "hello")).await?;
-    answer.said()?;
+    bed.ask_for(&other_model, "hello").await?.said()?;
     assert_eq!(received(&moves).await? - moved_before, 1);
 
     // It leaves all of them.
     bed.pods(&[Pod::plain("moves").label(labels::MODEL_SERVING_NAME, "nobody")])
         .await?;
     bed.proxy.until_engines(&bed.space, "other", &[]).await?;
-    let answer = kthena_tests::http::post(&url, &crate::bed::chat(&other_model, "hello")).await?;
+    let answer = bed.ask_for(&other_model, "hello").await?;
     assert_eq!(
         (answer.status, answer.code()?.as_str()),
         (503, "no_available_pods")
@@ -111,7 +102,7 @@ async fn pairs_stay_inside_their_group_and_follow_its_label() -> Result<()> {
         unreachable!("four pods")
     };
     bed.until_split(&["p-a", "p-b"], &["d-a", "d-b"]).await?;
-    ask_many(&bed).await?;
+    bed.ask_many(REQUESTS).await?;
     let in_a = received(d_a).await?;
     assert!(in_a > 0 && in_a < REQUESTS, "{in_a}");
     assert_pairs(&[p_a], &[d_a], in_a).await?;
@@ -122,7 +113,7 @@ async fn pairs_stay_inside_their_group_and_follow_its_label() -> Result<()> {
     let moved = |pod: &Value| pod["podInfo"]["labels"][labels::GROUP_NAME] == "a";
     bed.proxy.until(&bed.space, "pods", "d-b", moved).await?;
     let left_before = received(p_b).await?;
-    ask_many(&bed).await?;
+    bed.ask_many(REQUESTS).await?;
     assert_eq!(received(p_b).await?, left_before);
     assert!(received(d_b).await? > REQUESTS - in_a);
     assert_pairs(&[p_a, p_b], &[d_a, d_b], 2 * REQUESTS).await?;
@@ -150,7 +141,7 @@ async fn revisions_are_not_mixed_while_both_are_complete() -> Result<()> {
         unreachable!("four pods")
     };
     bed.until_split(&["p-old", "p-new"], &["d-old", "d-new"]).await?;
-    ask_many(&bed).await?;
+    bed.ask_many(REQUESTS).await?;
     let old = received(d_old).await?;
     assert!(old > 0 && old < REQUESTS, "{old}");
     assert_pairs(&[p_old], &[d_old], old).await?;
@@ -158,7 +149,7 @@ async fn revisions_are_not_mixed_while_both_are_complete() -> Result<()> {
     // Of the old one only decode is left: no pair goes there any more.
     bed.delete("p-old").await?;
     bed.until_split(&["p-new"], &["d-new", "d-old"]).await?;
-    ask_many(&bed).await?;
+    bed.ask_many(REQUESTS).await?;
     assert_eq!(received(d_old).await?, old);
     assert_pairs(&[p_new], &[d_new], 2 * REQUESTS - old).await
 }
@@ -173,7 +164,7 @@ async fn a_server_is_split_and_joined_again() -> Result<()> {
     bed.until_engines(&["d-0", "p-0"]).await?;
     bed.apply(&[split_server("llm", "llm")]).await?;
     bed.until_split(&["p-0"], &["d-0"]).await?;
-    ask_many(&bed).await?;
+    bed.ask_many(REQUESTS).await?;
     assert_pairs(&[&prefill], &[&decode], REQUESTS).await?;
     bed.apply(&[plain_server("llm", "llm")]).await?;
     let joined = |server: &Value| server["prefillPods"].is_null() && !server["associatedPods"].is_null();

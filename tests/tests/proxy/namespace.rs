@@ -1,10 +1,10 @@
 //! Namespaces: a route, its servers and their pods belong together.
 
 use anyhow::Result;
-use kthena_tests::{http, kubelet::Kubelet};
+use kthena_tests::kubelet::Kubelet;
 
 use crate::{
-    bed::{Bed, chat, received},
+    bed::{Bed, received},
     object::{Pod, plain_server, route},
 };
 
@@ -29,8 +29,7 @@ async fn objects_of_the_same_name_in_two_namespaces_do_not_mix() -> Result<()> {
     }
     assert_eq!((received(&mine).await?, received(&other).await?), (10, 0));
     for _ in 0..5 {
-        let answer = http::post(&bed.chat_url(), &chat(theirs.name(), "hello")).await?;
-        answer.said()?;
+        bed.ask_for(theirs.name(), "hello").await?.said()?;
     }
     assert_eq!((received(&mine).await?, received(&other).await?), (10, 5));
     // Without pods of its own it has none.

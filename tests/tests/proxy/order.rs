@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use futures::{StreamExt, TryStreamExt, stream};
+use kthena_api::labels;
 use kthena_tests::{kubelet::RunningPod, proxy::Proxy};
 use serde_json::Value;
 
@@ -46,7 +47,7 @@ impl Model<'_> {
 
     fn pod(&self, make: fn(&str) -> Pod, role: &str) -> Pod {
         make(&format!("{}-{role}", self.name))
-            .label("modelserving.volcano.sh/name", &self.name)
+            .label(labels::MODEL_SERVING_NAME, &self.name)
             .group(&format!("{}-0", self.name))
     }
 
@@ -145,7 +146,7 @@ async fn a_proxy_that_starts_late_serves_what_is_there() -> Result<()> {
     let decode = bed.run(model.pod(Pod::decode, "decode")).await?;
     let account = Proxy::account(&bed.cluster, &bed.space).await?;
     for start in 0..8 {
-        let proxy = Proxy::builder(&account).start().await?;
+        let mut proxy = Proxy::builder(&account).start().await?;
         proxy.until_ready().await?;
         // Ready means that it knows all there is: the first request is answered.
         let url = format!("{}/chat/completions", proxy.base());

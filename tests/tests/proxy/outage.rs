@@ -1,10 +1,10 @@
 //! The API server is away: what is known stays in use, and what happened meanwhile is learned afterwards.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::cell::Cell;
 
 use anyhow::Result;
 use k8s_openapi::api::core::v1;
-use kthena_api::{ModelRoute, ModelServer};
+use kthena_api::{ModelRoute, ModelServer, labels};
 use kthena_tests::{
     cluster::{Cluster, Filter},
     http,
@@ -15,14 +15,14 @@ use kube::api::DeleteParams;
 use serde_json::Value;
 
 use crate::{
-    bed::{Bed, assert_pairs, chat, stats},
+    bed::{Bed, assert_pairs, chat, during, stats},
     object::{Pod, SERVED, plain_server, route},
 };
 
 /// Asks again and again until told to stop; every answer must be good. Says how many there were.
-async fn keep_asking(bed: &Bed, enough: &AtomicBool) -> Result<u64> {
+async fn keep_asking(bed: &Bed, enough: &Cell<bool>) -> Result<u64> {
     let mut asked = 0;
-    while !enough.load(Ordering::Relaxed) {
+    while !enough.get() {
         bed.ask(&format!("question {asked}")).await?.said()?;
         asked += 1;
     }
@@ -40,25 +40,17 @@ async fn requests_go_on_while_the_api_server_is_away() -> Result<()> {
     let mut stream = bed.stream("a long story", 200).await?;
     stream.events(3).await?;
 
-    let enough = AtomicBool::new(false);
     let outage = async {
         cluster.stop_api_server().await?;
         for number in 0..10 {
             bed.ask(&format!("without {number}")).await?.said()?;
         }
         assert_eq!(bed.proxy.readiness().await?.status, 200);
-        cluster.start_api_server().await?;
-        anyhow::Ok(())
+        cluster.start_api_server().await
     };
-    let outage = async {
-        let result = outage.await;
-        enough.store(true, Ordering::Relaxed);
-        result
-    };
-    let (asked, outage) = tokio::join!(keep_asking(&bed, &enough), outage);
-    outage?;
+    let asked = during(outage, async |enough| keep_asking(&bed, enough).await).await?;
     stream.rest().await?.said()?;
-    assert_pairs(&[&prefill], &[&decode], asked? + 11).await?;
+    assert_pairs(&[&prefill], &[&decode], asked + 11).await?;
 
     // Changes are seen again.
     let next = bed.run(Pod::decode("d-1")).await?;
@@ -112,7 +104,7 @@ async fn what_went_unseen_is_learned_from_a_list() -> Result<()> {
     let heir = bed
         .run(
             Pod::plain("heir")
-                .label("modelserving.volcano.sh/name", "heir")
+                .label(labels::MODEL_SERVING_NAME, "heir")
                 .address(gone.ip),
         )
         .await?;
@@ -131,16 +123,12 @@ async fn what_went_unseen_is_learned_from_a_list() -> Result<()> {
         bed.proxy.until(&bed.space, kind, name, Value::is_null).await?;
     }
     bed.proxy.until(&bed.space, "modelroutes", "new", known).await?;
-    let ask = |model: &str| {
-        let (url, body) = (bed.chat_url(), chat(model, "hello"));
-        async move { http::post(&url, &body).await }
-    };
-    assert_eq!(ask(&gone_model).await?.status, 404);
+    assert_eq!(bed.ask_for(&gone_model, "hello").await?.status, 404);
     let mut models = bed.proxy.models().await?;
     models.retain(|model| model.starts_with(bed.model()));
     assert_eq!(models, [bed.model().to_owned(), new_model.clone()]);
     for _ in 0..20 {
-        ask(&new_model).await?.said()?;
+        bed.ask_for(&new_model, "hello").await?.said()?;
     }
     assert!(stats(&new).await?.plain.finished > 0);
     assert_eq!(stats(&heir).await?.plain.received, 0);
@@ -218,15 +206,10 @@ async fn a_silent_network_stops_nothing_and_loses_nothing() -> Result<()> {
     })
     .await?;
     bed.until_answered("hello").await?;
-    for number in 0..20 {
-        bed.ask(&format!("question {number}")).await?.said()?;
-    }
+    bed.ask_many(20).await?;
     assert_eq!(stats(&second).await?.plain.received, 0);
     relay.mend().await?;
     bed.until_engines(&["first", "second"]).await?;
-    assert_eq!(
-        http::post(&bed.chat_url(), &chat(SERVED, "hello")).await?.status,
-        404
-    );
+    assert_eq!(bed.ask_for(SERVED, "hello").await?.status, 404);
     Ok(())
 }

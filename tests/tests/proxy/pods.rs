@@ -13,13 +13,6 @@ use crate::{
 /// Enough that each of two engines of equal load gets some: all at one has a chance of one in 2³⁹.
 const MANY: u64 = 40;
 
-async fn ask_many(bed: &Bed) -> Result<()> {
-    for number in 0..MANY {
-        bed.ask(&format!("question {number}")).await?.said()?;
-    }
-    Ok(())
-}
-
 #[tokio::test]
 async fn new_pods_get_their_share() -> Result<()> {
     let bed = Bed::start("scale-up").await?;
@@ -35,12 +28,12 @@ async fn new_pods_get_their_share() -> Result<()> {
     );
     let decode = bed.run(Pod::decode("d-0")).await?;
     bed.until_split(&["p-0"], &["d-0"]).await?;
-    ask_many(&bed).await?;
+    bed.ask_many(MANY).await?;
 
     let more_prefill = bed.run(Pod::prefill("p-1")).await?;
     let more_decode = bed.run(Pod::decode("d-1")).await?;
     bed.until_split(&["p-0", "p-1"], &["d-0", "d-1"]).await?;
-    ask_many(&bed).await?;
+    bed.ask_many(MANY).await?;
     for pod in [&more_prefill, &more_decode] {
         assert!(received(pod).await? > 0, "{} got nothing", pod.name);
     }
@@ -56,13 +49,21 @@ async fn a_deleted_pod_gets_nothing_new_and_finishes_what_it_has() -> Result<()>
     let decode = bed
         .run(Pod::decode("d-0").tokens_per_second(20).pre_stop(20))
         .await?;
+    // Their successors run already, so that the time of the stream is left for what it is about.
+    let next_prefill = bed.run(Pod::prefill("p-1")).await?;
+    let next_decode = bed.run(Pod::decode("d-1")).await?;
+    bed.until_split(&["p-0", "p-1"], &["d-0", "d-1"]).await?;
+    for pod in ["p-1", "d-1"] {
+        bed.kubelet.set_ready(&bed.space, pod, Readiness::Never).await?;
+    }
     bed.until_split(&["p-0"], &["d-0"]).await?;
     let mut stream = bed.stream("a long story", 160).await?; // eight seconds
     stream.events(3).await?;
     assert_eq!(bed.proxy.engine(&bed.space, "llm", "d-0").await?["inFlight"], 1);
 
-    let next_prefill = bed.run(Pod::prefill("p-1")).await?;
-    let next_decode = bed.run(Pod::decode("d-1")).await?;
+    for pod in ["p-1", "d-1"] {
+        bed.kubelet.set_ready(&bed.space, pod, Readiness::Probed).await?;
+    }
     bed.until_split(&["p-0", "p-1"], &["d-0", "d-1"]).await?;
     let clock = Stopwatch::start();
     bed.delete("p-0").await?;
@@ -74,7 +75,7 @@ async fn a_deleted_pod_gets_nothing_new_and_finishes_what_it_has() -> Result<()>
         0,
         "the stream still runs"
     );
-    ask_many(&bed).await?;
+    bed.ask_many(MANY).await?;
     assert!(prefill.answers().await && decode.answers().await);
 
     stream.rest().await?.said()?;
@@ -131,7 +132,7 @@ async fn a_pod_that_is_not_ready_waits_until_it_is() -> Result<()> {
         .set_ready(&bed.space, "d-1", Readiness::Probed)
         .await?;
     bed.until_split(&["p-0"], &["d-1"]).await?;
-    ask_many(&bed).await?;
+    bed.ask_many(MANY).await?;
     stream.rest().await?.said()?;
     assert_eq!(received(&decode).await?, 1, "the stream alone");
 
@@ -139,7 +140,7 @@ async fn a_pod_that_is_not_ready_waits_until_it_is() -> Result<()> {
         .set_ready(&bed.space, "d-0", Readiness::Probed)
         .await?;
     bed.until_split(&["p-0"], &["d-0", "d-1"]).await?;
-    ask_many(&bed).await?;
+    bed.ask_many(MANY).await?;
     assert!(received(&decode).await? > 1, "ready again and left out");
     assert_pairs(&[&prefill], &[&decode, &other], 2 * MANY + 1).await
 }

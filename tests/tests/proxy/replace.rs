@@ -1,9 +1,6 @@
 //! Pods that are replaced one after the other while requests come: nobody who asks may notice.
 
-use std::{
-    sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
-};
+use std::{cell::Cell, time::Duration};
 
 use anyhow::{Context, Result};
 use futures::future::try_join_all;
@@ -13,7 +10,7 @@ use kthena_sim::Stats;
 use kthena_tests::{http, wait};
 
 use crate::{
-    bed::{Bed, chat, stats},
+    bed::{Bed, chat, during, stats},
     object::Pod,
 };
 
@@ -27,10 +24,10 @@ struct Asked {
     streamed: usize,
 }
 
-async fn client(bed: &Bed, number: usize, enough: &AtomicBool) -> Result<Asked> {
+async fn client(bed: &Bed, number: usize, enough: &Cell<bool>) -> Result<Asked> {
     let mut asked = Asked::default();
     let client = http::client(); // keeps its connections, as users do
-    while !enough.load(Ordering::Relaxed) {
+    while !enough.get() {
         let count = asked.whole + asked.streamed;
         let mut body = chat(bed.model(), &format!("question {count} of client {number}"));
         let stream = (count + number).is_multiple_of(2);
@@ -51,14 +48,10 @@ async fn client(bed: &Bed, number: usize, enough: &AtomicBool) -> Result<Asked> 
 
 /// Runs `work` while clients ask. All of their answers must be good.
 async fn under_load(bed: &Bed, work: impl Future<Output = Result<()>>) -> Result<()> {
-    let enough = AtomicBool::new(false);
-    let work = async {
-        let result = work.await;
-        enough.store(true, Ordering::Relaxed);
-        result
+    let clients = async |enough: &Cell<bool>| {
+        try_join_all((0..CLIENTS).map(|number| client(bed, number, enough))).await
     };
-    let clients = try_join_all((0..CLIENTS).map(|number| client(bed, number, &enough)));
-    let (asked, ()) = tokio::try_join!(clients, work)?;
+    let asked = during(work, clients).await?;
     assert!(
         asked.iter().all(|asked| asked.whole > 5 && asked.streamed > 5),
         "too little was asked to show anything: {asked:?}"
@@ -69,7 +62,7 @@ async fn under_load(bed: &Bed, work: impl Future<Output = Result<()>>) -> Result
 /// An engine that takes a moment, so that there are always requests in progress, and whose unread blocks count soon.
 fn busy(pod: Pod) -> Pod {
     pod.tokens_per_second(200)
-        .argument("--lease", "1s")
+        .argument("--lease", "5s")
         .argument("--keep-alive", "1s")
 }
 

@@ -3,12 +3,12 @@
 use anyhow::Result;
 use k8s_openapi::api::core::v1;
 use kthena_api::{ModelRoute, ModelServer, labels};
-use kthena_tests::{http, kubelet::RunningPod};
+use kthena_tests::kubelet::RunningPod;
 use kube::{ResourceExt, api::DeleteParams};
 use serde_json::{Value, json};
 
 use crate::{
-    bed::{Bed, chat, models_asked, received, stats},
+    bed::{Bed, models_asked, received, stats},
     object::{Pod, plain_server, route},
 };
 
@@ -26,10 +26,6 @@ async fn two_servers(bed: &Bed) -> Result<[RunningPod; 2]> {
     Ok(pods.try_into().expect("two pods"))
 }
 
-async fn ask(bed: &Bed, model: &str) -> Result<http::Answer> {
-    http::post(&bed.chat_url(), &chat(model, "hello")).await
-}
-
 /// So many requests, and how many of them each pod got.
 async fn shares(bed: &Bed, pods: &[RunningPod; 2], requests: u64) -> Result<[u64; 2]> {
     let mut before = [0; 2];
@@ -37,7 +33,7 @@ async fn shares(bed: &Bed, pods: &[RunningPod; 2], requests: u64) -> Result<[u64
         *count = received(pod).await?;
     }
     for _ in 0..requests {
-        ask(bed, bed.model()).await?.said()?;
+        bed.ask("hello").await?.said()?;
     }
     let [a, b] = pods;
     let shares = [received(a).await? - before[0], received(b).await? - before[1]];
@@ -71,20 +67,20 @@ async fn a_model_gets_another_name() -> Result<()> {
     two_servers(&bed).await?;
     let new = format!("{}-new", bed.model());
     bed.apply(&[route("llm", bed.model(), &[("a", 1)])]).await?;
-    ask(&bed, bed.model()).await?.said()?;
+    bed.ask("hello").await?.said()?;
     // The name of a route's model is not to be changed; the API server says so, and nothing happens.
     let refused = bed.apply(&[route("llm", &new, &[("a", 1)])]).await.unwrap_err();
     assert!(format!("{refused:#}").contains("immutable"), "{refused:#}");
     bed.apply(&[route("llm-new", &new, &[("a", 1)])]).await?;
-    ask(&bed, &new).await?.said()?;
+    bed.ask_for(&new, "hello").await?.said()?;
     let routes = bed.space.api::<ModelRoute>().await?;
     routes.delete("llm", &DeleteParams::default()).await?;
     bed.proxy
         .until(&bed.space, "modelroutes", "llm", Value::is_null)
         .await?;
-    let lost = ask(&bed, bed.model()).await?;
+    let lost = bed.ask("hello").await?;
     assert_eq!((lost.status, lost.code()?.as_str()), (404, "model_not_found"));
-    ask(&bed, &new).await?.said()?;
+    bed.ask_for(&new, "hello").await?.said()?;
     let models = bed.proxy.models().await?;
     assert!(models.contains(&new) && !models.iter().any(|model| model == bed.model()));
     Ok(())
@@ -109,17 +105,17 @@ async fn adapters_are_added_and_removed() -> Result<()> {
         route
     };
     bed.apply(&[adapters(&[&sql])]).await?;
-    let answer = ask(&bed, &sql).await?;
+    let answer = bed.ask_for(&sql, "hello").await?;
     answer.said()?;
     assert_eq!(
         answer.json()?["model"],
         sql,
         "the engine was asked for the adapter, not for its base"
     );
-    assert_eq!(ask(&bed, &law).await?.status, 404);
+    assert_eq!(bed.ask_for(&law, "hello").await?.status, 404);
     bed.apply(&[adapters(&[&law])]).await?;
-    ask(&bed, &law).await?.said()?;
-    assert_eq!(ask(&bed, &sql).await?.status, 404);
+    bed.ask_for(&law, "hello").await?.said()?;
+    assert_eq!(bed.ask_for(&sql, "hello").await?.status, 404);
     assert_eq!(received(&pod).await?, 2);
     Ok(())
 }

@@ -46,7 +46,7 @@ async fn the_api_server_asks_it_and_tells_the_user_what_is_wrong() -> Result<()>
     let (chain, key) = (folder.path().join("tls.crt"), folder.path().join("tls.key"));
     let port = Port::reserve()?;
     let account = Proxy::account(cluster, &space).await?;
-    let proxy = Proxy::builder(&account)
+    let mut proxy = Proxy::builder(&account)
         .argument("--enable-webhook")
         .argument(format!("--webhook-port={}", port.number()))
         .argument(format!("--webhook-tls-cert-file={}", chain.display()))

@@ -6,8 +6,8 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use anyhow::{Context as _, Result, ensure};
-use kthena_tests::tools;
+use anyhow::{Context as _, Result};
+use kthena_tests::{command::output, tools};
 
 use crate::step;
 
@@ -29,16 +29,6 @@ pub(super) fn read(source: Option<&str>) -> Result<String> {
         }
         Some(file) => fs::read_to_string(file).with_context(|| format!("reading {file}")),
     }
-}
-
-/// What a command prints.
-fn output(command: &mut Command) -> Result<String> {
-    let output = command
-        .output()
-        .with_context(|| format!("starting {command:?}"))?;
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{command:?}: {}", complaint.trim());
-    String::from_utf8(output.stdout).with_context(|| format!("reading the output of {command:?}"))
 }
 
 /// A process that ends with this value; the test bed cleans up behind it.

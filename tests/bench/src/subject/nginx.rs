@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
+use kthena_tests::command::output;
 use kthena_tests::reserve::Port;
 use kthena_tests::{cache, setting};
 
@@ -28,23 +29,27 @@ pub(super) fn install() -> Result<PathBuf> {
     let dir = unpacked()?;
     cache::make(&dir, |unfinished| {
         std::fs::create_dir_all(unfinished).context("making a folder")?;
-        run(Command::new("apt-get")
-            .args(["download", "--quiet", "nginx"])
-            .current_dir(unfinished))?;
+        output(
+            Command::new("apt-get")
+                .args(["download", "--quiet", "nginx"])
+                .current_dir(unfinished),
+        )?;
         let mut entries = std::fs::read_dir(unfinished).context("listing the folder")?;
         let package = entries.find_map(|entry| {
             Some(entry.ok()?.path()).filter(|path| path.extension().is_some_and(|e| e == "deb"))
         });
         let package = package.context("apt-get left no package")?;
-        run(Command::new("dpkg-deb")
-            .arg("--extract")
-            .arg(package)
-            .arg(unfinished))
+        output(
+            Command::new("dpkg-deb")
+                .arg("--extract")
+                .arg(package)
+                .arg(unfinished),
+        )
+        .map(drop)
     })?;
     let program = dir.join(PROGRAM);
-    if let Err(error) = run(Command::new(&program).arg("-v")) {
-        bail!("the package's program does not run here, install nginx yourself: {error:#}");
-    }
+    output(Command::new(&program).arg("-v"))
+        .context("the package's program does not run here, install nginx yourself")?;
     Ok(program)
 }
 
@@ -95,17 +100,4 @@ http {{
 }}
 "
     )
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    let output = command
-        .output()
-        .with_context(|| format!("running {}", command.get_program().display()))?;
-    ensure!(
-        output.status.success(),
-        "{} failed: {}",
-        command.get_program().display(),
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
-    Ok(())
 }

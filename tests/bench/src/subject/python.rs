@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
+use kthena_tests::cache;
 use kthena_tests::reserve::Port;
-use kthena_tests::{cache, prerequisite};
 
 use super::Mode;
 use crate::bed::{Bed, Running};
@@ -58,30 +58,7 @@ impl Package {
     }
 
     pub(super) fn install(&self) -> Result<PathBuf> {
-        let python = prerequisite::PYTHON.find()?;
-        let dir = self.dir()?;
-        // Paths inside an environment are absolute, so it is made where it stays and marked when complete.
-        cache::make(&dir.join("complete"), |mark| {
-            eprintln!("installing {} (once; {})", self.name, dir.display());
-            let environment = dir.join("venv");
-            run(Command::new(&python)
-                .args(["-m", "venv", "--clear"])
-                .arg(&environment))?;
-            let pins = dir.join("requirements.txt");
-            std::fs::write(&pins, self.pins).context("writing the pins")?;
-            let mut pip = Command::new(environment.join("bin/python"));
-            pip.args([
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-                "--no-deps",
-            ]);
-            run(pip.arg("--requirement").arg(&pins))?;
-            std::fs::write(mark, "").context("marking the environment as complete")
-        })?;
-        self.program()
+        Ok(cache::venv(&self.dir()?, self.name, self.pins)?.join(self.program))
     }
 
     /// With its own defaults, but for the policy: one engine leaves nothing to choose.
@@ -112,15 +89,4 @@ impl Package {
         let folder = bed.folder(self.name)?;
         bed.serve(self.name, &mut command, &folder, ports, "bench").await
     }
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    let output = command.output().with_context(|| format!("running {command:?}"))?;
-    ensure!(
-        output.status.success(),
-        "{command:?} failed ({})\n{}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
-    Ok(())
 }
