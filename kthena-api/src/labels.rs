@@ -64,6 +64,14 @@ pub const UPSTREAM_SERVER_NAME: &str = "networking.serving.volcano.sh/upstream-s
 /// With the value [`TRUE`], the proxy accepts any certificate from the engines.
 pub const UPSTREAM_INSECURE_SKIP_VERIFY: &str = "networking.serving.volcano.sh/upstream-insecure-skip-verify";
 
+// --- Annotations of ControllerRevisions ---
+
+/// Annotation on a ControllerRevision: how its data are written. One without it was written by the reference's controller.
+pub const REVISION_FORMAT: &str = "modelserving.volcano.sh/revision-format";
+/// Annotation on a ControllerRevision: `<role>=<hash>` of pods that another controller has made from the same roles, separated
+/// by commas.
+pub const ADOPTED_ROLE_HASHES: &str = "modelserving.volcano.sh/adopted-role-hashes";
+
 // --- Other annotations and labels ---
 
 /// Annotation on a ModelServing, set by its user: Volcano queue of its PodGroups.
@@ -72,6 +80,8 @@ pub const QUEUE_NAME: &str = "scheduling.volcano.sh/queue-name";
 pub const POD_GROUP_NAME: &str = "scheduling.k8s.io/group-name";
 /// Annotation on pods: `<role>-<instance ordinal>`, the task that Volcano sees.
 pub const VOLCANO_TASK_SPEC: &str = "volcano.sh/task-spec";
+/// Annotation on pods, with the value [`TRUE`]: their ServingGroup is there for the time of a rollout only.
+pub const SURGE: &str = "modelserving.volcano.sh/surge";
 /// Annotation on pods, set by their user: pods with a lower cost are removed first.
 pub const POD_DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 /// Label on pods of a ModelServing that belongs to a LeaderWorkerSet: its name.

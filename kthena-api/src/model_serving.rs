@@ -12,7 +12,7 @@ use serde_json::Value;
 
 pub use self::{
     role::{PodTemplate, PodTemplateMetadata, Role},
-    status::ModelServingStatus,
+    status::{EstablishedGroups, ModelServingStatus},
 };
 use crate::{cel, int_or_string::IntOrString, labels::DEFAULT_SCHEDULER, string_enum::string_enum};
 
@@ -121,6 +121,11 @@ pub struct RolloutStrategy {
     /// `RoleRollingUpdate`, where each role has its own limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rolling_update_configuration: Option<RollingUpdateConfiguration>,
+
+    /// Holds the rollout where it is: nothing is replaced, while scaling and recovery go on. What is created meanwhile
+    /// is of the new revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<bool>,
 }
 
 /// Limits on the replacement of ServingGroups.
@@ -128,10 +133,15 @@ pub struct RolloutStrategy {
 #[serde(rename_all = "camelCase")]
 pub struct RollingUpdateConfiguration {
     /// How many ServingGroups may be unavailable during a rollout: a number, or a percentage of `replicas` rounded
-    /// down. It must come to at least 1, which is the default.
+    /// down. It must come to at least 1, which is the default, unless `maxSurge` does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = 1))]
     pub max_unavailable: Option<IntOrString>,
+
+    /// How many ServingGroups there may be beyond `replicas` during a rollout: a number, or a percentage of `replicas`
+    /// rounded up. None if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_surge: Option<IntOrString>,
 
     /// How many of the first ServingGroups keep the old revision: a number, or a percentage of `replicas` rounded up.
     /// None if absent; more than there are keeps all.

@@ -100,6 +100,14 @@ const DEVIATIONS: &[(Kind, &str)] = &[
     (Kind::ModelBooster, "/status/currentReplicas"),
     (Kind::ModelBooster, "/status/replicas"),
     (Kind::ModelBooster, "/status/updatedReplicas"),
+    // A rollout may add groups first, and be held.
+    (
+        Kind::ModelServing,
+        "/spec/rolloutStrategy/rollingUpdateConfiguration/maxSurge",
+    ),
+    (Kind::ModelServing, "/spec/rolloutStrategy/paused"),
+    // What a controller that restarts must know.
+    (Kind::ModelServing, "/status/establishedGroups"),
     // One enumeration in place of the same one twice.
     (Kind::ModelRoute, "/spec/rateLimit/unit/allOf"),
     (Kind::ModelRoute, "/spec/rateLimit/unit/enum"),

@@ -9,6 +9,8 @@ pub use k8s_openapi;
 pub use kthena_api as api;
 pub use kube;
 
+pub mod model_serving;
+
 #[cfg(feature = "process")]
 pub mod process;
 

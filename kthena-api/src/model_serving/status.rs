@@ -1,5 +1,7 @@
 //! What a ModelServing has come to.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -42,8 +44,25 @@ pub struct ModelServingStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label_selector: Option<String>,
 
+    /// With the recovery policy `ServingGroupRecreate`, the ServingGroups all of whose pods have been there: if one of
+    /// those pods is missing, it was lost, and the group is created anew.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub established_groups: Vec<EstablishedGroups>,
+
     /// `Available`, `Progressing` and `UpdateInProgress`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "condition::atomic_list")]
     pub conditions: Vec<Condition>,
+}
+
+/// ServingGroups that have had the same numbers of instances.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EstablishedGroups {
+    /// Ordinals of the groups, such as `0-3,5`.
+    pub groups: String,
+
+    /// Instances of each role, by its name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub roles: BTreeMap<String, i32>,
 }

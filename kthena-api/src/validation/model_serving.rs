@@ -159,6 +159,7 @@ fn check_group_rollout(spec: &ModelServingSpec, errors: &mut FieldErrors) {
     }
     let RollingUpdateConfiguration {
         max_unavailable,
+        max_surge,
         partition,
     } = configuration;
     let unavailable_path = path.child("maxUnavailable");
@@ -168,14 +169,20 @@ fn check_group_rollout(spec: &ModelServingSpec, errors: &mut FieldErrors) {
     if let Some(value) = partition {
         check_count(&path.child("partition"), value, errors);
     }
+    let replicas = i64::from(spec.effective_replicas());
+    let mut surges = false;
+    if let Some(value) = max_surge {
+        check_count(&path.child("maxSurge"), value, errors);
+        surges = value.resolve(replicas, Round::Up).is_ok_and(|count| count > 0);
+    }
     if let Some(value) = max_unavailable {
-        match value.resolve(spec.effective_replicas().into(), Round::Down) {
+        match value.resolve(replicas, Round::Down) {
             Err(error) => errors.invalid(unavailable_path, value.to_string(), error.to_string()),
-            Ok(0) => {
+            Ok(0) if !surges => {
                 errors.invalid(
                     path,
                     "",
-                    "maxUnavailable must come to at least 1, or nothing is ever replaced",
+                    "maxUnavailable or maxSurge must come to at least 1, or nothing is ever replaced",
                 );
             }
             Ok(_) => {}

@@ -182,6 +182,19 @@ fn some_group_must_be_replaceable() {
 }
 
 #[test]
+fn a_surge_may_stand_in_for_unavailable_groups() {
+    for surge in ["1", "100%", "34%", "0", "5"] {
+        check_group(&format!("maxSurge: {surge}"), 3, &[]);
+    }
+    check_group("maxUnavailable: 0, maxSurge: 1", 3, &[]);
+    check_group("maxUnavailable: 0, maxSurge: 1%", 3, &[]);
+    check_group("maxUnavailable: 0, maxSurge: 0", 3, &["$: Invalid value: \"\""]);
+    check_group("maxSurge: -1", 3, &["$.maxSurge: Invalid value: -1"]);
+    check_group("maxSurge: 110%", 3, &["$.maxSurge: Invalid value: \"110%\""]);
+    check_group("maxSurge: x", 3, &["$.maxSurge: Invalid value: \"x\""]);
+}
+
+#[test]
 fn a_partition_may_be_any_count_or_percentage() {
     for partition in ["3", "5", "50%", "0", "0%", "100%"] {
         check_group(&format!("partition: {partition}"), 3, &[]);

@@ -1,0 +1,33 @@
+//! ModelServing: what is to be done, decided from what there is.
+//!
+//! A ModelServing asks for *ServingGroups*, numbered from 0. A group has *instances* of each *role*, numbered from 0 as well; an instance is one
+//! *entry pod* and perhaps *worker pods*. [`plan`] compares what is asked for with what is [`Observed`] and returns [`Action`]s and the status.
+//! It reads nothing else and remembers nothing: who carries out the actions may stop after any of them, and the next plan goes on from there.
+
+mod draft;
+mod established;
+mod failure;
+pub mod gang;
+pub mod group;
+mod instances;
+pub mod limit;
+pub mod metadata;
+mod observe;
+mod plan;
+pub mod pod;
+mod recovery;
+pub mod resource;
+pub mod revision;
+mod rollout;
+mod scale;
+pub mod service;
+mod status;
+mod template;
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use draft::{Action, NewPod, Observed, Pods, Reason, Target, Unit};
+pub use failure::{Cause, Rank};
+pub use observe::{Child, Pod, PodState, controller};
+pub use plan::{Plan, plan};
+pub use template::{Fingerprint, InvalidData, Template, Writing, role_hash};

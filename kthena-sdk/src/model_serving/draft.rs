@@ -1,0 +1,504 @@
+//! A plan while it is being made: what there is, what is about to go, what is to come.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::api::apps::v1::ControllerRevision;
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::jiff::Timestamp;
+use kthena_api::ModelServing;
+use kthena_api::model_serving::Role;
+use kthena_api::name::Serving;
+use serde_json::Value;
+
+use super::gang::{self, PodGroup};
+use super::group::{self, Frame, Group, Instance, Status};
+use super::limit::{self, Limits, Recovery};
+use super::observe::{Child, Pod, PodState};
+use super::pod::{self, Place};
+use super::revision::{Revision, Revisions};
+use super::{established, metadata};
+
+/// What there is of a ModelServing: everything that carries its label, whoever owns it.
+#[derive(Debug, Clone, Default)]
+pub struct Observed {
+    /// Pods.
+    pub pods: Vec<Pod>,
+    /// Services.
+    pub services: Vec<Child>,
+    /// PodGroups.
+    pub pod_groups: Vec<PodGroup>,
+    /// ControllerRevisions.
+    pub revisions: Vec<Revision>,
+    /// What PodGroups can do; `None` in a cluster that does not know them.
+    pub gang: Option<gang::Support>,
+}
+
+/// Something to do. Actions are done in their order; each may be the last one that is done.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Stores a revision.
+    CreateRevision(Box<ControllerRevision>),
+    /// Gives a stored revision a new number.
+    RenumberRevision {
+        /// Name of the ControllerRevision.
+        object: String,
+        /// The number.
+        number: i64,
+    },
+    /// Forgets a revision.
+    DeleteRevision {
+        /// Name of the ControllerRevision.
+        object: String,
+    },
+    /// Makes a PodGroup be like this.
+    ApplyPodGroup(Value),
+    /// Removes a PodGroup.
+    DeletePodGroup(Target),
+    /// Removes pods.
+    DeletePods(Pods),
+    /// Removes a Service.
+    DeleteService(Target),
+    /// Makes a pod.
+    CreatePod(Box<NewPod>),
+    /// Makes a Service.
+    CreateService(Box<Service>),
+}
+
+/// An object that is to go, and no other of its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+}
+
+/// Pods that are to go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pods {
+    /// What they belong to.
+    pub unit: Unit,
+    /// Why they go.
+    pub reason: Reason,
+    /// Each of them.
+    pub pods: Vec<Target>,
+    /// A label selector of exactly these pods, as far as anybody knows; `None` where it would select others too.
+    pub selector: Option<String>,
+}
+
+/// A pod that is to be made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewPod {
+    /// What it belongs to.
+    pub unit: Unit,
+    /// Its index in its instance.
+    pub index: u32,
+    /// The pod, as JSON, so that nothing of its template is lost.
+    pub pod: Value,
+}
+
+/// A ServingGroup, or an instance of a role in it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Unit {
+    /// Ordinal of the group.
+    pub group: u32,
+    /// Role and ordinal of the instance; `None` for the whole group.
+    pub instance: Option<(String, u32)>,
+}
+
+/// Why something goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// There are more than asked for.
+    ScaleDown,
+    /// It is not of the revision that is asked for.
+    Rollout,
+    /// A pod of it failed or was lost.
+    Recovery,
+    /// Nothing asks for it any more.
+    Orphan,
+}
+
+/// A plan while it is being made.
+#[derive(Debug)]
+pub(super) struct Draft<'a> {
+    pub(super) serving: &'a ModelServing,
+    pub(super) name: &'a str,
+    pub(super) observed: &'a Observed,
+    pub(super) limits: Limits,
+    pub(super) revisions: &'a Revisions<'a>,
+    pub(super) groups: BTreeMap<u32, Group<'a>>,
+    pub(super) established: established::Record,
+    pub(super) now: Timestamp,
+    /// Groups that are about to go.
+    pub(super) doomed: BTreeSet<u32>,
+    /// Instances that are about to go, in groups that stay.
+    pub(super) doomed_instances: BTreeSet<(u32, String, u32)>,
+    /// Groups that are about to come, with their frames.
+    pub(super) coming: BTreeMap<u32, Frame<'a>>,
+    pub(super) deletions: Vec<Action>,
+    pub(super) creations: Vec<Action>,
+    /// When to look again although nothing has changed.
+    pub(super) wake_at: Option<Timestamp>,
+    taken: BTreeSet<&'a str>,
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn new(
+        serving: &'a ModelServing,
+        observed: &'a Observed,
+        revisions: &'a Revisions<'a>,
+        now: Timestamp,
+    ) -> Self {
+        let uid = serving.metadata.uid.as_deref().unwrap_or_default();
+        let pod_groups = observed.pod_groups.iter().map(|it| &it.child);
+        Self {
+            serving,
+            name: serving.metadata.name.as_deref().unwrap_or_default(),
+            observed,
+            limits: Limits::of(serving),
+            revisions,
+            groups: group::groups(uid, &observed.pods, &observed.services, pod_groups),
+            established: established::Record::of(serving),
+            now,
+            doomed: BTreeSet::new(),
+            doomed_instances: BTreeSet::new(),
+            coming: BTreeMap::new(),
+            deletions: Vec::new(),
+            creations: Vec::new(),
+            wake_at: None,
+            taken: observed.pods.iter().map(|pod| pod.name.as_str()).collect(),
+        }
+    }
+
+    /// Whether groups have PodGroups.
+    pub(super) fn in_pod_groups(&self) -> bool {
+        self.observed.gang.is_some() && gang::is_wanted(self.serving)
+    }
+
+    /// Whether a group keeps its revision.
+    pub(super) const fn is_protected(&self, group: u32) -> bool {
+        group < self.limits.partition
+    }
+
+    /// Whether a group is, or will be, there for the time of a rollout only. One whose ordinal is asked for by now stays.
+    pub(super) fn is_surge(&self, ordinal: u32) -> bool {
+        let made_so = self
+            .groups
+            .get(&ordinal)
+            .filter(|group| group.exists())
+            .map(Group::is_surge);
+        ordinal >= self.limits.replicas && made_so.unwrap_or(true)
+    }
+
+    /// The revision of a group.
+    pub(super) fn revision_of(&self, group: &Group<'_>) -> String {
+        group.revision(self.revisions, self.limits.by_role)
+    }
+
+    /// Whether a group is of another revision than the one that is asked for.
+    pub(super) fn is_outdated(&self, group: &Group<'_>) -> bool {
+        self.revision_of(group) != self.revisions.target() || self.has_removed_roles(group)
+    }
+
+    fn has_removed_roles(&self, group: &Group<'_>) -> bool {
+        let target = self.revisions.target_template();
+        let mut roles = group.roles.iter().filter(|(role, _)| target.role(role).is_none());
+        roles.any(|(_, all)| all.values().any(|instance| instance.live().next().is_some()))
+    }
+
+    /// What a group is to have; that of a missing one where there is none.
+    pub(super) fn frame(&self, ordinal: u32) -> Frame<'a> {
+        if let Some(frame) = self.coming.get(&ordinal) {
+            return frame.clone();
+        }
+        let group = self.groups.get(&ordinal).filter(|group| group.exists());
+        let target = || Frame {
+            revision: self.revisions.target().to_owned(),
+            roles: counted(&self.serving.spec.template.roles),
+        };
+        if self.is_protected(ordinal) {
+            let current = self
+                .serving
+                .status
+                .as_ref()
+                .and_then(|status| status.current_revision.clone());
+            let revision = group
+                .map(|group| self.revision_of(group))
+                .or(current)
+                .unwrap_or_default();
+            return match self.revisions.stored_template(&revision) {
+                Some(template) => Frame {
+                    roles: counted(&template.0),
+                    revision,
+                },
+                None => target(),
+            };
+        }
+        let Some(group) = group.filter(|_| !self.limits.by_role) else {
+            return target();
+        };
+        let revision = self.revision_of(group);
+        let template = self
+            .revisions
+            .stored_template(&revision)
+            .filter(|_| revision != self.revisions.target());
+        let Some(template) = template else {
+            return target();
+        };
+        // How many there are is the present number; what they are is as it was.
+        let wanted = &self.serving.spec.template.roles;
+        let count = |role: &Role| {
+            let present = wanted.iter().find(|wanted| wanted.name == role.name);
+            limit::instances(present.unwrap_or(role))
+        };
+        Frame {
+            roles: template.0.iter().map(|role| (role, count(role))).collect(),
+            revision,
+        }
+    }
+
+    /// How a group does, or will do once what is planned has been done.
+    pub(super) fn status(&self, group: &Group<'_>) -> Status {
+        if self.doomed.contains(&group.ordinal) {
+            return Status::Deleting;
+        }
+        group.status(&self.frame(group.ordinal), self.revisions)
+    }
+
+    /// Groups that are there and stay.
+    pub(super) fn staying(&self) -> impl Iterator<Item = &Group<'a>> {
+        self.groups
+            .values()
+            .filter(|group| group.exists() && !group.is_deleting() && !self.doomed.contains(&group.ordinal))
+    }
+
+    /// How many protected groups are to have no pods, so that nothing is seen of them: they are available all the same.
+    pub(super) fn without_pods(&self) -> usize {
+        let protected = self.limits.partition.min(self.limits.replicas);
+        let there = |ordinal: &u32| self.groups.get(ordinal).is_some_and(Group::exists);
+        let missing = (0..protected).find(|ordinal| !there(ordinal));
+        if !missing.is_some_and(|ordinal| self.frame(ordinal).is_empty()) {
+            return 0;
+        }
+        let there = self.groups.range(..protected).filter(|(_, group)| group.exists());
+        (protected as usize).saturating_sub(there.count())
+    }
+
+    /// Looks again at this time, or earlier.
+    pub(super) fn wake_at(&mut self, time: Timestamp) {
+        self.wake_at = Some(self.wake_at.map_or(time, |earlier| earlier.min(time)));
+    }
+
+    /// Whether an instance is about to go.
+    pub(super) fn is_doomed(&self, group: u32, role: &str, instance: u32) -> bool {
+        self.doomed.contains(&group)
+            || self
+                .doomed_instances
+                .contains(&(group, role.to_owned(), instance))
+    }
+
+    /// Removes a group: its pods, then what goes with them. Pods come first because that they go can be seen, so whoever
+    /// takes over knows.
+    pub(super) fn delete_group(&mut self, ordinal: u32, reason: Reason) {
+        let Some(group) = self.groups.get(&ordinal).cloned() else {
+            return;
+        };
+        if !self.doomed.insert(ordinal) {
+            return;
+        }
+        let unit = Unit {
+            group: ordinal,
+            instance: None,
+        };
+        let labels = metadata::of_group(self.serving, ordinal);
+        let in_group = |pod: &Pod| pod.group == ordinal;
+        self.delete_pods(unit, reason, group.live_pods().collect(), &labels, in_group);
+        if let Some(pod_group) = group.pod_group {
+            self.delete_pod_group(pod_group);
+        }
+        for (_, _, instance) in group.instances() {
+            self.delete_service(instance);
+        }
+    }
+
+    /// Removes an instance: its pods, then its Service.
+    pub(super) fn delete_instance(&mut self, group: u32, role: &str, ordinal: u32, reason: Reason) {
+        let all = self.groups.get(&group).and_then(|group| group.roles.get(role));
+        let Some(instance) = all.and_then(|all| all.get(&ordinal)).cloned() else {
+            return;
+        };
+        if !self.doomed_instances.insert((group, role.to_owned(), ordinal)) {
+            return;
+        }
+        let unit = Unit {
+            group,
+            instance: Some((role.to_owned(), ordinal)),
+        };
+        let labels = metadata::of_instance(self.serving, group, role, ordinal);
+        let in_instance = |pod: &Pod| pod.group == group && pod.role == role && pod.instance == ordinal;
+        self.delete_pods(unit, reason, instance.live().collect(), &labels, in_instance);
+        self.delete_service(&instance);
+    }
+
+    fn delete_pods(
+        &mut self,
+        unit: Unit,
+        reason: Reason,
+        live: Vec<&Pod>,
+        labels: &metadata::Labels,
+        is_selected: impl Fn(&Pod) -> bool,
+    ) {
+        if live.is_empty() {
+            return;
+        }
+        let uid = self.serving.metadata.uid.as_deref();
+        let only_ours = (self.observed.pods.iter())
+            .filter(|pod| is_selected(pod))
+            .all(|pod| pod.owner.as_deref() == uid);
+        self.deletions.push(Action::DeletePods(Pods {
+            unit,
+            reason,
+            pods: live
+                .into_iter()
+                .map(|pod| Target {
+                    name: pod.name.clone(),
+                    uid: pod.uid.clone(),
+                })
+                .collect(),
+            selector: only_ours.then(|| metadata::selector(labels)),
+        }));
+    }
+
+    pub(super) fn delete_pod_group(&mut self, pod_group: &Child) {
+        if let Some(target) = target(pod_group) {
+            self.deletions.push(Action::DeletePodGroup(target));
+        }
+    }
+
+    pub(super) fn delete_service(&mut self, instance: &Instance<'_>) {
+        if let Some(target) = instance.service.and_then(target) {
+            self.deletions.push(Action::DeleteService(target));
+        }
+    }
+
+    /// Makes pods of an instance: those of these indices whose names are free.
+    pub(super) fn create_pods(
+        &mut self,
+        group: u32,
+        role: &Role,
+        instance: u32,
+        revision: &str,
+        indices: impl IntoIterator<Item = u32>,
+    ) {
+        let own_hash;
+        let role_hash = match self.revisions.role_hash(&role.name) {
+            Some(hash) if revision == self.revisions.target() => hash,
+            _ => {
+                own_hash = super::template::role_hash(role);
+                &own_hash
+            }
+        };
+        for index in indices {
+            let place = Place {
+                serving: self.serving,
+                group,
+                role,
+                instance,
+                index,
+                revision,
+                role_hash,
+                in_pod_group: self.in_pod_groups(),
+                is_surge: self.is_surge(group),
+            };
+            if self.taken.contains(place.name().as_str()) {
+                // It is being deleted, or somebody else's. Its end will be seen.
+                continue;
+            }
+            self.creations.push(Action::CreatePod(Box::new(NewPod {
+                unit: Unit {
+                    group,
+                    instance: Some((role.name.clone(), instance)),
+                },
+                index,
+                pod: place.pod(),
+            })));
+        }
+    }
+
+    /// Makes all pods of an instance that has none. A Service that is left of an earlier one goes first: it would say that all pods
+    /// had been there.
+    pub(super) fn create_instance(&mut self, group: u32, role: &Role, instance: u32, revision: &str) {
+        let left = self
+            .groups
+            .get(&group)
+            .and_then(|it| it.roles.get(role.name.as_str()));
+        if let Some(left) = left.and_then(|all| all.get(&instance)).cloned() {
+            self.delete_service(&left);
+        }
+        self.create_pods(group, role, instance, revision, 0..pod::count(role));
+    }
+
+    /// Name of the Service of an instance.
+    pub(super) fn service_name(&self, group: u32, role: &str, instance: u32) -> String {
+        Serving(self.name).service(group, role, instance)
+    }
+
+    /// Whether pods of an instance are about to be made.
+    pub(super) fn creates(&self, group: u32, role: &str, instance: u32) -> bool {
+        self.creations.iter().any(|action| match action {
+            Action::CreatePod(new) => {
+                let place = new.unit.instance.as_ref();
+                new.unit.group == group && place.is_some_and(|(name, it)| name == role && *it == instance)
+            }
+            _ => false,
+        })
+    }
+
+    /// How a group does once what is planned has been done: one of whose instances some are to go is no longer whole.
+    pub(super) fn status_after(&self, group: &Group<'_>) -> Status {
+        let status = self.status(group);
+        let loses = self
+            .doomed_instances
+            .iter()
+            .any(|(of, _, _)| *of == group.ordinal);
+        match status {
+            Status::Running if loses => Status::Scaling,
+            status => status,
+        }
+    }
+
+    /// Whether pods are made anew as a whole when one of them is lost.
+    pub(super) fn recovers(&self, recovery: Recovery) -> bool {
+        self.limits.recovery == recovery
+    }
+
+    /// Whether one of these pods has failed for so long that it will not be waited for any more.
+    pub(super) fn has_failed<'p>(&mut self, pods: impl IntoIterator<Item = &'p Pod>) -> bool {
+        let grace = k8s_openapi::jiff::SignedDuration::from_secs(self.limits.grace_seconds);
+        let mut failed = false;
+        for pod in pods {
+            let PodState::Failed { since } = pod.state else {
+                continue;
+            };
+            let deadline = since.saturating_add(grace).unwrap_or(since);
+            if deadline <= self.now {
+                failed = true;
+            } else {
+                self.wake_at(deadline);
+            }
+        }
+        failed
+    }
+}
+
+pub(super) fn target(child: &Child) -> Option<Target> {
+    (!child.is_terminating).then(|| Target {
+        name: child.name.clone(),
+        uid: child.uid.clone(),
+    })
+}
+
+fn counted(roles: &[Role]) -> Vec<(&Role, u32)> {
+    roles.iter().map(|role| (role, limit::instances(role))).collect()
+}

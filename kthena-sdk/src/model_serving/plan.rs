@@ -1,0 +1,125 @@
+//! The plan: everything that is to be done next, and the status.
+
+use k8s_openapi::jiff::Timestamp;
+use kthena_api::name::Serving;
+use kthena_api::{ModelServing, ModelServingStatus};
+
+use super::draft::{Action, Draft, Observed};
+use super::revision::{Revisions, Write};
+use super::{gang, instances, recovery, rollout, scale, status};
+
+/// What is to be done next for a ModelServing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// What to do, in this order. Where one fails, the rest may be left for the next plan.
+    pub actions: Vec<Action>,
+    /// The status, once that is done.
+    pub status: ModelServingStatus,
+    /// When to plan again although nothing has changed.
+    pub wake_at: Option<Timestamp>,
+}
+
+/// Decides what is to be done next.
+///
+/// The plan follows from what there is and nothing else, so it does not matter what has been planned before, and how much of it was
+/// done. Pods that are to go are removed first; what takes their names is made once they are gone, by a later plan.
+///
+/// ```
+/// use kthena_sdk::api::ModelServing;
+/// use kthena_sdk::model_serving::{Action, Observed, plan};
+///
+/// let serving: ModelServing = serde_json::from_value(serde_json::json!({
+///     "metadata": { "name": "llama", "namespace": "default", "uid": "1", "generation": 1 },
+///     "spec": { "schedulerName": "default-scheduler", "template": { "roles": [
+///         { "name": "decode", "entryTemplate": { "spec": { "containers": [{ "name": "engine", "image": "vllm" }] } } },
+///     ] } },
+/// }))?;
+/// let plan = plan(&serving, &Observed::default(), "2026-01-01T00:00:00Z".parse()?);
+/// assert!(matches!(plan.actions[..], [Action::CreateRevision(_), Action::CreatePod(_)]));
+/// assert_eq!(plan.status.replicas, Some(1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn plan(serving: &ModelServing, observed: &Observed, now: Timestamp) -> Plan {
+    let uid = serving.metadata.uid.as_deref();
+    let own: Vec<_> = observed
+        .pods
+        .iter()
+        .filter(|pod| uid.is_some() && pod.owner.as_deref() == uid)
+        .collect();
+    let revisions = Revisions::of(serving, &observed.revisions, &own);
+    let mut draft = Draft::new(serving, observed, &revisions, now);
+    let mut actions = Vec::new();
+    if serving.metadata.deletion_timestamp.is_none() {
+        recovery::groups(&mut draft);
+        scale::down(&mut draft);
+        rollout::groups(&mut draft);
+        scale::up(&mut draft);
+        instances::maintain(&mut draft);
+        actions.extend(store(&draft));
+        actions.append(&mut pod_groups(&draft));
+        actions.append(&mut draft.deletions);
+        actions.append(&mut draft.creations);
+    }
+    let status = status::of(&draft);
+    if serving.metadata.deletion_timestamp.is_none() {
+        let superfluous = revisions.superfluous(status.current_revision.as_deref(), &own);
+        actions.extend(superfluous.into_iter().map(|revision| Action::DeleteRevision {
+            object: revision.object.clone(),
+        }));
+    }
+    Plan {
+        actions,
+        status,
+        wake_at: draft.wake_at,
+    }
+}
+
+/// The revision that is asked for, before anything is made from it.
+fn store(draft: &Draft<'_>) -> Option<Action> {
+    let (write, revision) = draft.revisions.write()?;
+    Some(match write {
+        Write::Create => Action::CreateRevision(Box::new(revision.controller_revision(draft.serving))),
+        Write::Renumber => Action::RenumberRevision {
+            object: revision.object.clone(),
+            number: revision.number,
+        },
+    })
+}
+
+/// PodGroups of groups that stay or come, before their pods.
+fn pod_groups(draft: &Draft<'_>) -> Vec<Action> {
+    if !draft.in_pod_groups() {
+        let left = draft.groups.values().filter_map(|group| group.pod_group);
+        let left = left.filter(|_| draft.observed.gang.is_some() && !gang::is_wanted(draft.serving));
+        return left
+            .filter_map(super::draft::target)
+            .map(Action::DeletePodGroup)
+            .collect();
+    }
+    let Some(support) = draft.observed.gang else {
+        return Vec::new();
+    };
+    let staying = draft.staying().map(|group| group.ordinal);
+    let mut ordinals: Vec<u32> = staying.chain(draft.coming.keys().copied()).collect();
+    ordinals.sort_unstable();
+    let mut actions = Vec::new();
+    for ordinal in ordinals {
+        let name = Serving(draft.name).group(ordinal);
+        let found = draft.observed.pod_groups.iter().find(|it| it.child.name == name);
+        let wanted = gang::pod_group(draft.serving, ordinal, &draft.frame(ordinal), support);
+        let is_in_order = found.is_some_and(|found| {
+            // One that is going, or somebody else's, is left alone; its end will be seen.
+            let is_ours = found.child.owner.as_deref() == draft.serving.metadata.uid.as_deref();
+            found.child.is_terminating || !is_ours || gang::is_current(&wanted, found)
+        });
+        if !is_in_order {
+            actions.push(Action::ApplyPodGroup(wanted));
+        }
+    }
+    actions
+}
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;

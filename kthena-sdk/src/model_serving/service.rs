@@ -1,0 +1,41 @@
+//! The headless Service of a role's instance, through which its pods find the entry pod.
+
+use k8s_openapi::api::core::v1::{Service, ServiceSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kthena_api::ModelServing;
+use kthena_api::labels;
+use kthena_api::model_serving::Role;
+use kthena_api::name::Serving;
+
+use super::metadata;
+
+/// Whether instances of the role have a Service: where there may be workers.
+pub fn is_wanted(role: &Role) -> bool {
+    role.worker_template.is_some()
+}
+
+/// The Service of an instance: without ports and addresses of its own, it resolves to the entry pod as soon as that has an
+/// address.
+pub fn service(serving: &ModelServing, group: u32, role: &str, instance: u32) -> Service {
+    let name = serving.metadata.name.as_deref().unwrap_or_default();
+    let labels = metadata::of_instance(serving, group, role, instance);
+    let mut selector = labels.clone();
+    selector.remove(labels::MODEL_SERVING_NAME);
+    selector.insert(labels::ENTRY.into(), labels::TRUE.into());
+    Service {
+        metadata: ObjectMeta {
+            name: Some(Serving(name).service(group, role, instance)),
+            namespace: serving.metadata.namespace.clone(),
+            labels: Some(labels),
+            owner_references: Some(vec![metadata::owner(serving)]),
+            ..ObjectMeta::default()
+        },
+        spec: Some(ServiceSpec {
+            cluster_ip: Some("None".into()),
+            publish_not_ready_addresses: Some(true),
+            selector: Some(selector),
+            ..ServiceSpec::default()
+        }),
+        status: None,
+    }
+}
