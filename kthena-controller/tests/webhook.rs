@@ -33,6 +33,7 @@ async fn it_completes_a_policy_and_ends_when_told() {
     std::fs::write(&chain, cert.pem()).expect("written");
     let (port, _reserved) = port();
     let mut program = Command::new(env!("CARGO_BIN_EXE_kthena-controller"))
+        .arg("--master=http://127.0.0.1:1") // nobody is there
         .arg(format!("--port={port}"))
         .arg(format!("--tls-cert-file={}", chain.display()))
         .arg(format!("--tls-private-key-file={}", key.display()))

@@ -4,11 +4,17 @@
 //! *entry pod* and perhaps *worker pods*. [`plan`] compares what is asked for with what is [`Observed`] and returns [`Action`]s and the status.
 //! It reads nothing else and remembers nothing: who carries out the actions may stop after any of them, and the next plan goes on from there.
 
+#[cfg(feature = "runtime")]
+pub mod controller;
 mod draft;
 mod established;
+#[cfg(feature = "runtime")]
+pub mod execute;
 mod failure;
 pub mod gang;
 pub mod group;
+#[cfg(feature = "runtime")]
+pub mod index;
 mod instances;
 pub mod limit;
 pub mod metadata;

@@ -36,6 +36,8 @@ use serde::de::DeserializeOwned;
 pub struct Selector {
     /// A label selector as `kubectl get -l` takes it; none for all objects.
     pub labels: Option<String>,
+    /// A field selector as `kubectl get --field-selector` takes it; none for all objects.
+    pub fields: Option<String>,
 }
 
 /// What happened to the objects of a kind.
@@ -72,6 +74,10 @@ where
         .labels
         .iter()
         .fold(watcher::Config::default(), |config, labels| config.labels(labels));
+    let config = selector
+        .fields
+        .iter()
+        .fold(config, |config, fields| config.fields(fields));
     let events = watcher::watcher(guarded, config).default_backoff();
     stream::unfold(
         (Box::pin(events), Vec::new()),

@@ -46,6 +46,8 @@ pub mod cargo;
 #[cfg(feature = "cluster")]
 pub mod cluster;
 #[cfg(feature = "cluster")]
+pub mod controller;
+#[cfg(feature = "cluster")]
 pub mod http;
 #[cfg(feature = "cluster")]
 pub mod kubelet;

@@ -3,6 +3,9 @@
 //! A PodGroup is Volcano's (`scheduling.volcano.sh/v1beta1`). There is one for each ServingGroup where the scheduler is `volcano` and the
 //! cluster knows the kind.
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, CustomResourceDefinitionVersion,
+};
 use kthena_api::model_serving::{NetworkTopologyPolicy, Role};
 use kthena_api::name::Serving;
 use kthena_api::quantity::Quantity;
@@ -21,6 +24,23 @@ pub struct Support {
     pub has_sub_groups: bool,
 }
 
+/// A PodGroup as Volcano defines it. What is in its spec depends on the version.
+#[derive(kube::CustomResource, Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[kube(
+    group = "scheduling.volcano.sh",
+    version = "v1beta1",
+    kind = "PodGroup",
+    root = "PodGroupObject",
+    plural = "podgroups",
+    namespaced,
+    schema = "disabled"
+)]
+pub struct PodGroupSpec {
+    /// All of it.
+    #[serde(flatten)]
+    pub all: Map<String, Value>,
+}
+
 /// A PodGroup that is there.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PodGroup {
@@ -28,6 +48,30 @@ pub struct PodGroup {
     pub child: Child,
     /// Its spec.
     pub spec: Value,
+}
+
+impl Support {
+    /// Reads the definition of PodGroups.
+    pub fn of(definition: &CustomResourceDefinition) -> Self {
+        let has = |version: &CustomResourceDefinitionVersion| {
+            let schema = version.schema.as_ref()?.open_api_v3_schema.as_ref()?;
+            let spec = schema.properties.as_ref()?.get("spec")?;
+            Some(spec.properties.as_ref()?.contains_key("subGroupPolicy"))
+        };
+        Self {
+            has_sub_groups: (definition.spec.versions.iter()).any(|version| has(version).unwrap_or(false)),
+        }
+    }
+}
+
+impl PodGroup {
+    /// Reads a PodGroup.
+    pub fn of(object: &PodGroupObject) -> Self {
+        Self {
+            child: Child::of(&object.metadata),
+            spec: Value::Object(object.spec.all.clone()),
+        }
+    }
 }
 
 /// Whether the scheduler is the one that PodGroups are for.

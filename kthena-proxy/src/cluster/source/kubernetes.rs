@@ -33,6 +33,7 @@ pub async fn run(client: Client, metrics: Metrics, updates: mpsc::Sender<Update>
     let mut watches = JoinSet::new();
     let labelled = |label: &str| Selector {
         labels: Some(format!("{label}={}", labels::TRUE)),
+        ..Selector::default()
     };
     watches.spawn(
         source

@@ -1,0 +1,290 @@
+//! The controller of ModelServings: watches, plans, and what is done about them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{FutureExt, StreamExt, stream};
+use k8s_openapi::api::apps::v1::ControllerRevision;
+use k8s_openapi::api::core::v1::{Pod as KubePod, Service};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::jiff::Timestamp;
+use kthena_api::{ModelServing, ModelServingStatus, labels};
+use kube::runtime::controller::{self, Action};
+use kube::runtime::reflector::{self, ObjectRef};
+use kube::runtime::watcher::Event;
+use kube::{Api, Client};
+use parking_lot::Mutex;
+use serde::de::DeserializeOwned;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{AbortHandle, JoinSet};
+
+use super::execute::{Error, Executor};
+use super::gang::{self, PodGroupObject};
+use super::index::{Index, Indexed, Key};
+use super::plan;
+use crate::watch::{self as follow, Change, Selector};
+
+/// Name of the definition of PodGroups.
+const POD_GROUPS: &str = "podgroups.scheduling.volcano.sh";
+/// A plan is made anew after this long, even if nothing seems to have changed.
+const RESYNC: Duration = Duration::from_secs(600);
+/// Pause after the first failure; it doubles with each further one.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// Longest pause after a failure.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// ModelServings that may wait to be looked at.
+const REQUESTS: usize = 4096;
+/// Kinds that must be known before anything is planned: otherwise what is there already would be made again.
+const KINDS: usize = 5;
+
+/// What watches and reconciles share.
+struct Context {
+    client: Client,
+    index: Arc<Index>,
+    requests: mpsc::Sender<ObjectRef<ModelServing>>,
+    /// How many kinds are known.
+    known: watch::Sender<usize>,
+    marks: Mutex<HashMap<Key, Mark>>,
+}
+
+/// What is remembered of a ModelServing between plans. A restart may forget it.
+#[derive(Default)]
+struct Mark {
+    /// Failures in a row.
+    failures: u32,
+    /// The status that was written last, and the version of the object that came of it: the watch may not know it yet.
+    written: Option<(u64, ModelServingStatus)>,
+}
+
+/// Runs until its future is dropped; at most so many ModelServings are worked on at a time.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), kthena_sdk::kube::Error> {
+/// let client = kthena_sdk::kube::Client::try_default().await?;
+/// kthena_sdk::model_serving::controller::run(client, 5).await;
+/// # Ok(())
+/// # }
+/// ```
+pub async fn run(client: Client, workers: u16) {
+    let (requests, mut waiting) = mpsc::channel(REQUESTS);
+    let context = Arc::new(Context {
+        client,
+        index: Arc::default(),
+        requests,
+        known: watch::Sender::new(0),
+        marks: Mutex::default(),
+    });
+    let (store, writer) = reflector::store::<ModelServing>();
+    let mut watches = JoinSet::new();
+    watches.spawn(servings(context.clone(), writer));
+    watches.spawn(children::<KubePod>(context.clone(), owned()));
+    watches.spawn(children::<Service>(context.clone(), owned()));
+    watches.spawn(children::<ControllerRevision>(context.clone(), owned()));
+    watches.spawn(definitions(context.clone()));
+    let queue = stream::poll_fn(move |waker| waiting.poll_recv(waker));
+    let queue = queue.map(Ok::<_, std::convert::Infallible>);
+    let config = controller::Config::default().concurrency(workers);
+    let reconcile = |serving, context| reconcile(serving, context).boxed();
+    let results = controller::applier(reconcile, on_error, context, store, queue, config);
+    // Failures have been logged where they are counted.
+    results.for_each(|_result| std::future::ready(())).await;
+}
+
+/// Selects what belongs to a ModelServing.
+fn owned() -> Selector {
+    Selector {
+        labels: Some(labels::MODEL_SERVING_NAME.to_owned()),
+        ..Selector::default()
+    }
+}
+
+impl Context {
+    async fn request(&self, keys: impl IntoIterator<Item = Key>) {
+        for (namespace, name) in keys {
+            // Nobody listens any more when the process is about to end.
+            let _ended = self.requests.send(ObjectRef::new(&name).within(&namespace)).await;
+        }
+    }
+
+    fn is_known(&self, first: &mut bool) {
+        if std::mem::take(first) {
+            self.known.send_modify(|known| *known += 1);
+        }
+    }
+}
+
+async fn servings(context: Arc<Context>, mut writer: reflector::store::Writer<ModelServing>) {
+    let api = Api::<ModelServing>::all(context.client.clone());
+    let mut changes = std::pin::pin!(follow::changes(api, Selector::default()));
+    let mut first = true;
+    while let Some(change) = changes.next().await {
+        match change {
+            Change::Reset(all) => {
+                let keys: Vec<Key> = all.iter().map(key_of).collect();
+                writer.apply_watcher_event(&Event::Init);
+                for serving in all {
+                    writer.apply_watcher_event(&Event::InitApply(serving));
+                }
+                writer.apply_watcher_event(&Event::InitDone);
+                context.is_known(&mut first);
+                context.request(keys).await;
+            }
+            Change::Apply(serving) => {
+                let key = key_of(&serving);
+                writer.apply_watcher_event(&Event::Apply(serving));
+                context.request([key]).await;
+            }
+            Change::Delete(serving) => {
+                context.marks.lock().remove(&key_of(&serving));
+                writer.apply_watcher_event(&Event::Delete(serving));
+            }
+            Change::Undecodable {
+                namespace,
+                name,
+                error,
+            } => {
+                tracing::warn!(%namespace, %name, %error, "the ModelServing cannot be read and stays as it is");
+            }
+            Change::Interrupted(error) => tracing::warn!(%error, "the watch of ModelServings broke"),
+        }
+    }
+}
+
+fn key_of(serving: &ModelServing) -> Key {
+    let metadata = &serving.metadata;
+    (
+        metadata.namespace.clone().unwrap_or_default(),
+        metadata.name.clone().unwrap_or_default(),
+    )
+}
+
+async fn children<K>(context: Arc<Context>, selector: Selector)
+where
+    K: Indexed + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
+{
+    let api = Api::<K>::all(context.client.clone());
+    let mut changes = std::pin::pin!(follow::changes(api, selector));
+    let mut first = true;
+    while let Some(change) = changes.next().await {
+        if let Change::Interrupted(error) = &change {
+            tracing::warn!(kind = %K::kind(&()), %error, "the watch broke");
+        }
+        let is_list = matches!(change, Change::Reset(_));
+        let keys = context.index.update(change);
+        if is_list {
+            context.is_known(&mut first);
+        }
+        context.request(keys).await;
+    }
+}
+
+/// Follows the definition of PodGroups, and PodGroups as long as it is there.
+async fn definitions(context: Arc<Context>) {
+    let api = Api::<CustomResourceDefinition>::all(context.client.clone());
+    let selector = Selector {
+        fields: Some(format!("metadata.name={POD_GROUPS}")),
+        ..Selector::default()
+    };
+    let mut changes = std::pin::pin!(follow::changes(api, selector));
+    let mut pod_groups: Option<PodGroups> = None;
+    let mut first = true;
+    while let Some(change) = changes.next().await {
+        let definition = match change {
+            Change::Reset(all) => all.into_iter().next(),
+            Change::Apply(definition) => Some(definition),
+            Change::Delete(_) => None,
+            Change::Undecodable { error, .. } => {
+                tracing::warn!(%error, "the definition of PodGroups cannot be read");
+                continue;
+            }
+            Change::Interrupted(error) => {
+                tracing::warn!(%error, "the watch of definitions broke");
+                continue;
+            }
+        };
+        let support = definition.as_ref().map(gang::Support::of);
+        if support.is_none() {
+            pod_groups = None;
+            context.is_known(&mut first);
+        } else if pod_groups.is_none() {
+            // Counts as known once PodGroups are.
+            first = false;
+            pod_groups = Some(PodGroups::follow(context.clone()));
+        }
+        let keys = context.index.set_gang(support);
+        context.request(keys).await;
+    }
+}
+
+/// The watch of PodGroups, which ends with this.
+struct PodGroups(AbortHandle);
+
+impl PodGroups {
+    fn follow(context: Arc<Context>) -> Self {
+        let watch = tokio::spawn(children::<PodGroupObject>(context, owned()));
+        Self(watch.abort_handle())
+    }
+}
+
+impl Drop for PodGroups {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn reconcile(serving: Arc<ModelServing>, context: Arc<Context>) -> Result<Action, Error> {
+    // An error says that the sender is gone, which is this context.
+    let mut known = context.known.subscribe();
+    drop(known.wait_for(|known| *known >= KINDS).await);
+    let key = key_of(&serving);
+    let serving = with_latest_status(&serving, &context, &key);
+    let observed = context.index.observe(&key);
+    let plan = plan(&serving, &observed, Timestamp::now());
+    let executor = Executor {
+        client: context.client.clone(),
+        index: context.index.clone(),
+    };
+    executor.run(&key, &plan.actions).await?;
+    if serving.status.as_ref() != Some(&plan.status)
+        && let Some(version) = executor.write_status(&key, &plan.status).await?
+    {
+        let mut marks = context.marks.lock();
+        marks.entry(key.clone()).or_default().written = Some((version, plan.status));
+    }
+    context.marks.lock().entry(key).or_default().failures = 0;
+    let wake = plan.wake_at.map(|time| {
+        let left = time.duration_since(Timestamp::now());
+        Duration::try_from(left).unwrap_or_default()
+    });
+    Ok(Action::requeue(wake.unwrap_or(RESYNC).min(RESYNC)))
+}
+
+/// The ModelServing with the status that was written last, where the watch has not told of that yet.
+fn with_latest_status(serving: &Arc<ModelServing>, context: &Context, key: &Key) -> Arc<ModelServing> {
+    let seen = serving.metadata.resource_version.as_deref();
+    let seen: u64 = seen.and_then(|version| version.parse().ok()).unwrap_or(0);
+    let marks = context.marks.lock();
+    let written = marks.get(key).and_then(|mark| mark.written.as_ref());
+    match written {
+        Some((version, status)) if *version > seen => {
+            let mut serving = serving.as_ref().clone();
+            serving.status = Some(status.clone());
+            Arc::new(serving)
+        }
+        _ => serving.clone(),
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the signature is kube's")]
+fn on_error(serving: Arc<ModelServing>, error: &Error, context: Arc<Context>) -> Action {
+    let key = key_of(&serving);
+    let mut marks = context.marks.lock();
+    let mark = marks.entry(key.clone()).or_default();
+    mark.failures = mark.failures.saturating_add(1);
+    let pause = FIRST_PAUSE
+        .saturating_mul(1 << (mark.failures - 1).min(10))
+        .min(LONGEST_PAUSE);
+    tracing::warn!(namespace = key.0, name = key.1, %error, cause = %error.source, ?pause, "the plan could not be carried out");
+    Action::requeue(pause)
+}

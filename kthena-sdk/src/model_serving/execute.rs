@@ -1,0 +1,287 @@
+//! Doing what a plan says.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, stream};
+use k8s_openapi::api::apps::v1::ControllerRevision;
+use k8s_openapi::api::core::v1::{Pod as KubePod, Service};
+use kthena_api::{ModelServing, ModelServingStatus};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::core::DynamicObject;
+use kube::{Client, Resource};
+use serde_json::{Value, json};
+
+use super::gang::PodGroupObject;
+use super::index::{Index, Key};
+use super::{Action, NewPod, Pods, Target};
+
+/// Who writes, as server-side apply and audit logs know it.
+pub const FIELD_MANAGER: &str = "kthena-controller";
+/// Requests of one plan that are under way at a time.
+const AT_ONCE: usize = 16;
+
+/// Why a plan could not be carried out.
+#[derive(Debug, thiserror::Error)]
+#[error("{verb} {kind} {name} failed")]
+pub struct Error {
+    /// What was tried.
+    pub verb: &'static str,
+    /// The kind.
+    pub kind: &'static str,
+    /// The name.
+    pub name: String,
+    /// What the API server says.
+    #[source]
+    pub source: Box<kube::Error>,
+}
+
+/// Carries out plans.
+#[derive(Clone)]
+pub struct Executor {
+    /// The API server.
+    pub client: Client,
+    /// What is told what was done.
+    pub index: Arc<Index>,
+}
+
+/// Actions in the order of their kinds: what later ones rely on comes first.
+const fn stage(action: &Action) -> u8 {
+    match action {
+        Action::CreateRevision(_) | Action::RenumberRevision { .. } => 0,
+        Action::ApplyPodGroup(_) => 1,
+        Action::DeletePods(_) => 2,
+        Action::DeletePodGroup(_) | Action::DeleteService(_) => 3,
+        Action::CreatePod(_) | Action::CreateService(_) => 4,
+        Action::DeleteRevision { .. } => 5,
+    }
+}
+
+impl Executor {
+    /// Does what a plan says, stage by stage. After the first failure nothing new is begun.
+    ///
+    /// # Errors
+    ///
+    /// The first failure. The next plan goes on from what was done.
+    pub async fn run(&self, key: &Key, actions: &[Action]) -> Result<(), Error> {
+        for number in 0..=5 {
+            let mut requests = Vec::<BoxFuture<'_, Result<(), Error>>>::new();
+            for action in actions {
+                if stage(action) == number {
+                    requests.push(self.act(key, action).boxed());
+                }
+            }
+            let mut results = stream::iter(requests).buffer_unordered(AT_ONCE);
+            while let Some(result) = results.next().await {
+                result?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn act(&self, key: &Key, action: &Action) -> Result<(), Error> {
+        match action {
+            Action::CreateRevision(object) => self.create(key, object.as_ref()).await,
+            Action::CreateService(object) => self.create(key, object.as_ref()).await,
+            Action::CreatePod(new) => self.create_pod(key, new).await,
+            Action::RenumberRevision { object, number } => self.renumber(key, object, *number).await,
+            Action::DeleteRevision { object } => self.delete::<ControllerRevision>(key, object, None).await,
+            Action::ApplyPodGroup(object) => self.apply_pod_group(key, object).await,
+            Action::DeletePodGroup(Target { name, uid }) => {
+                self.delete::<PodGroupObject>(key, name, Some(uid)).await
+            }
+            Action::DeleteService(Target { name, uid }) => self.delete::<Service>(key, name, Some(uid)).await,
+            Action::DeletePods(pods) => self.delete_pods(key, pods).await,
+        }
+    }
+
+    fn api<K>(&self, key: &Key) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), &key.0)
+    }
+
+    async fn create<K>(&self, key: &Key, object: &K) -> Result<(), Error>
+    where
+        K: super::index::Indexed
+            + Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+            + Clone
+            + std::fmt::Debug
+            + serde::de::DeserializeOwned
+            + serde::Serialize,
+    {
+        let result = self.api::<K>(key).create(&post(), object).await;
+        let name = object.meta().name.clone().unwrap_or_default();
+        match result {
+            Ok(made) => self.index.made(&made),
+            // The watch has not told yet.
+            Err(error) if is_conflict(&error) => {}
+            Err(source) => return Err(failed("creating", kind_of::<K>(), name, source)),
+        }
+        Ok(())
+    }
+
+    async fn create_pod(&self, key: &Key, new: &NewPod) -> Result<(), Error> {
+        // As JSON: the types know neither every field nor every notation.
+        let name = new.pod["metadata"]["name"].as_str().unwrap_or_default();
+        let resource = kube::core::ApiResource::erase::<KubePod>(&());
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &key.0, &resource);
+        let object: DynamicObject = serde_json::from_value(new.pod.clone())
+            .map_err(|error| failed("creating", "Pod", name.to_owned(), kube::Error::SerdeError(error)))?;
+        match api.create(&post(), &object).await {
+            Ok(made) => {
+                let made = KubePod {
+                    metadata: made.metadata,
+                    ..KubePod::default()
+                };
+                self.index.made(&made);
+                Ok(())
+            }
+            Err(error) if is_conflict(&error) => Ok(()),
+            Err(source) => Err(failed("creating", "Pod", name.to_owned(), source)),
+        }
+    }
+
+    async fn renumber(&self, key: &Key, object: &str, number: i64) -> Result<(), Error> {
+        let patch = Patch::Merge(json!({ "revision": number }));
+        let api = self.api::<ControllerRevision>(key);
+        let patched = api
+            .patch(object, &PatchParams::default(), &patch)
+            .await
+            .map_err(|source| failed("renumbering", "ControllerRevision", object.to_owned(), source))?;
+        self.index.made(&patched);
+        Ok(())
+    }
+
+    async fn apply_pod_group(&self, key: &Key, object: &Value) -> Result<(), Error> {
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        let api = self.api::<PodGroupObject>(key);
+        let applied = api
+            .patch(name, &apply(), &Patch::Apply(object))
+            .await
+            .map_err(|source| failed("applying", "PodGroup", name.to_owned(), source))?;
+        self.index.made(&applied);
+        Ok(())
+    }
+
+    async fn delete<K>(&self, key: &Key, name: &str, uid: Option<&str>) -> Result<(), Error>
+    where
+        K: super::index::Indexed
+            + Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+            + Clone
+            + std::fmt::Debug
+            + serde::de::DeserializeOwned,
+    {
+        match self.api::<K>(key).delete(name, &with_uid(uid)).await {
+            Ok(_) => {}
+            // It is gone, or another one by now.
+            Err(error) if is_not_found(&error) || is_conflict(&error) => {}
+            Err(source) => return Err(failed("deleting", kind_of::<K>(), name.to_owned(), source)),
+        }
+        self.index.removed::<K>(key, name);
+        Ok(())
+    }
+
+    async fn delete_pods(&self, key: &Key, going: &Pods) -> Result<(), Error> {
+        let api = self.api::<KubePod>(key);
+        let uids = || going.pods.iter().map(|pod| pod.uid.as_str());
+        if let (Some(selector), 2..) = (&going.selector, going.pods.len()) {
+            let all = ListParams::default().labels(selector);
+            api.delete_collection(&DeleteParams::default(), &all)
+                .await
+                .map_err(|source| failed("deleting", "Pods", selector.clone(), source))?;
+            self.index.told_to_go(key, uids());
+            return Ok(());
+        }
+        for pod in &going.pods {
+            match api.delete(&pod.name, &with_uid(Some(&pod.uid))).await {
+                Ok(_) => {}
+                Err(error) if is_not_found(&error) || is_conflict(&error) => {}
+                Err(source) => return Err(failed("deleting", "Pod", pod.name.clone(), source)),
+            }
+            self.index.told_to_go(key, [pod.uid.as_str()]);
+        }
+        Ok(())
+    }
+
+    /// Writes the status. Returns the version of the object that came of it; `None` if the object is gone.
+    ///
+    /// # Errors
+    ///
+    /// What the API server says.
+    pub async fn write_status(&self, key: &Key, status: &ModelServingStatus) -> Result<Option<u64>, Error> {
+        let object = json!({
+            "apiVersion": ModelServing::api_version(&()),
+            "kind": ModelServing::kind(&()),
+            "metadata": { "name": key.1 },
+            "status": status,
+        });
+        let api = self.api::<ModelServing>(key);
+        match api.patch_status(&key.1, &apply(), &Patch::Apply(&object)).await {
+            Ok(written) => {
+                let version = written.metadata.resource_version;
+                Ok(version.and_then(|version| version.parse().ok()))
+            }
+            Err(error) if is_not_found(&error) => Ok(None),
+            Err(source) => Err(failed(
+                "writing the status of",
+                "ModelServing",
+                key.1.clone(),
+                source,
+            )),
+        }
+    }
+}
+
+fn kind_of<K: Resource<DynamicType = ()>>() -> &'static str {
+    match K::kind(&()) {
+        std::borrow::Cow::Borrowed(kind) => kind,
+        std::borrow::Cow::Owned(_) => "object",
+    }
+}
+
+fn failed(verb: &'static str, kind: &'static str, name: String, source: kube::Error) -> Error {
+    Error {
+        verb,
+        kind,
+        name,
+        source: Box::new(source),
+    }
+}
+
+fn post() -> PostParams {
+    PostParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
+    }
+}
+
+fn apply() -> PatchParams {
+    PatchParams::apply(FIELD_MANAGER).force()
+}
+
+fn with_uid(uid: Option<&str>) -> DeleteParams {
+    DeleteParams {
+        preconditions: uid.map(|uid| Preconditions {
+            uid: Some(uid.to_owned()),
+            resource_version: None,
+        }),
+        ..DeleteParams::default()
+    }
+}
+
+fn code(error: &kube::Error) -> Option<u16> {
+    match error {
+        kube::Error::Api(status) => Some(status.code),
+        _ => None,
+    }
+}
+
+fn is_conflict(error: &kube::Error) -> bool {
+    code(error) == Some(409)
+}
+
+fn is_not_found(error: &kube::Error) -> bool {
+    code(error) == Some(404)
+}

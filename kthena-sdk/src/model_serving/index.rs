@@ -1,0 +1,335 @@
+//! Everything that ModelServings have, as the watches tell it.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use k8s_openapi::api::apps::v1::ControllerRevision;
+use k8s_openapi::api::core::v1::{Pod as KubePod, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kthena_api::labels;
+use parking_lot::Mutex;
+
+use super::gang::{PodGroup, PodGroupObject, Support};
+use super::revision::Revision;
+use super::{Child, Observed, Pod, PodState};
+use crate::watch::Change;
+
+/// Namespace and name of a ModelServing.
+pub type Key = (String, String);
+
+/// UIDs of objects that are gone which are remembered, so that a late answer to their creation does not bring them back.
+const GONE: usize = 4096;
+
+/// What there is, by ModelServing. Watches write it, and so does whoever makes or removes something, so that a plan knows what was
+/// done a moment ago.
+#[derive(Debug, Default)]
+pub struct Index {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    all: HashMap<Key, Children>,
+    gang: Option<Support>,
+    gone: VecDeque<String>,
+}
+
+/// What a ModelServing has, by name.
+#[derive(Debug, Default)]
+struct Children {
+    pods: HashMap<String, Pod>,
+    services: HashMap<String, Child>,
+    pod_groups: HashMap<String, PodGroup>,
+    revisions: HashMap<String, Revision>,
+    /// UIDs of pods that the API server was told to remove.
+    going: HashSet<String>,
+}
+
+/// Something of a ModelServing, in the form in which it is kept.
+#[derive(Debug, Clone, PartialEq)]
+enum View {
+    Pod(Pod),
+    Service(Child),
+    PodGroup(PodGroup),
+    Revision(Revision),
+}
+
+/// An object that may belong to a ModelServing.
+#[expect(
+    private_interfaces,
+    reason = "what is kept of an object is the index's own business"
+)]
+pub trait Indexed: kube::Resource<DynamicType = ()> {
+    /// What is kept of it; `None` if it makes no sense.
+    fn view(&self) -> Option<View>;
+    /// Forgets one of this name.
+    fn remove(children: &mut Children, name: &str);
+    /// Forgets all.
+    fn clear(children: &mut Children);
+}
+
+macro_rules! indexed {
+    ($object:ty, $view:ident, $place:ident, $of:expr) => {
+        #[expect(
+            private_interfaces,
+            reason = "what is kept of an object is the index's own business"
+        )]
+        impl Indexed for $object {
+            fn view(&self) -> Option<View> {
+                let of: fn(&Self) -> Option<_> = $of;
+                of(self).map(View::$view)
+            }
+
+            fn remove(children: &mut Children, name: &str) {
+                children.$place.remove(name);
+            }
+
+            fn clear(children: &mut Children) {
+                children.$place.clear();
+            }
+        }
+    };
+}
+
+indexed!(KubePod, Pod, pods, Pod::of);
+indexed!(Service, Service, services, |service| Some(Child::of(
+    &service.metadata
+)));
+indexed!(PodGroupObject, PodGroup, pod_groups, |object| Some(PodGroup::of(
+    object
+)));
+indexed!(ControllerRevision, Revision, revisions, |object| {
+    let revision = Revision::of(object);
+    if let Err(error) = &revision {
+        tracing::warn!(name = ?object.metadata.name, %error, "the ControllerRevision is not used");
+    }
+    revision.ok()
+});
+
+impl Index {
+    /// What there is of a ModelServing.
+    pub fn observe(&self, key: &Key) -> Observed {
+        let state = self.state.lock();
+        let Some(children) = state.all.get(key) else {
+            return Observed {
+                gang: state.gang,
+                ..Observed::default()
+            };
+        };
+        let mut pods: Vec<Pod> = children.pods.values().cloned().collect();
+        for pod in &mut pods {
+            if children.going.contains(&pod.uid) {
+                pod.state = PodState::Terminating;
+            }
+        }
+        Observed {
+            pods,
+            services: children.services.values().cloned().collect(),
+            pod_groups: children.pod_groups.values().cloned().collect(),
+            revisions: children.revisions.values().cloned().collect(),
+            gang: state.gang,
+        }
+    }
+
+    /// Takes what a watch says. Returns the ModelServings that it concerns.
+    pub fn update<K: Indexed>(&self, change: Change<K>) -> Vec<Key> {
+        let mut state = self.state.lock();
+        match change {
+            Change::Reset(all) => {
+                let mut keys: HashSet<Key> = HashSet::new();
+                for (key, children) in &mut state.all {
+                    K::clear(children);
+                    keys.insert(key.clone());
+                }
+                keys.extend(all.iter().filter_map(|object| state.put(object)));
+                state.all.retain(|_, children| !children.is_empty());
+                keys.into_iter().collect()
+            }
+            Change::Apply(object) => state.put(&object).into_iter().collect(),
+            Change::Delete(object) => {
+                let metadata = object.meta();
+                state.forget(metadata.uid.clone().unwrap_or_default());
+                state.remove::<K>(metadata).into_iter().collect()
+            }
+            Change::Undecodable { .. } | Change::Interrupted(_) => Vec::new(),
+        }
+    }
+
+    /// Takes an object that was made just now.
+    pub fn made<K: Indexed>(&self, object: &K) {
+        let mut state = self.state.lock();
+        let uid = object.meta().uid.as_deref().unwrap_or_default();
+        if !state.gone.iter().any(|gone| gone == uid) {
+            state.put(object);
+        }
+    }
+
+    /// Takes note that pods were told to go.
+    pub fn told_to_go<'u>(&self, key: &Key, uids: impl IntoIterator<Item = &'u str>) {
+        if let Some(children) = self.state.lock().all.get_mut(key) {
+            children.going.extend(uids.into_iter().map(str::to_owned));
+        }
+    }
+
+    /// Takes note that an object which is not watched to its end is gone, or as good as.
+    pub fn removed<K: Indexed>(&self, key: &Key, name: &str) {
+        if let Some(children) = self.state.lock().all.get_mut(key) {
+            K::remove(children, name);
+        }
+    }
+
+    /// What PodGroups can do from now on. Returns all ModelServings, if that is news.
+    pub fn set_gang(&self, gang: Option<Support>) -> Vec<Key> {
+        let mut state = self.state.lock();
+        if state.gang == gang {
+            return Vec::new();
+        }
+        state.gang = gang;
+        state.all.keys().cloned().collect()
+    }
+}
+
+impl State {
+    fn put<K: Indexed>(&mut self, object: &K) -> Option<Key> {
+        let metadata = object.meta();
+        let key = key(metadata)?;
+        let name = metadata.name.clone()?;
+        let Some(view) = object.view() else {
+            return self.remove::<K>(metadata);
+        };
+        let children = self.all.entry(key.clone()).or_default();
+        match view {
+            View::Pod(view) => drop(children.pods.insert(name, view)),
+            View::Service(view) => drop(children.services.insert(name, view)),
+            View::PodGroup(view) => drop(children.pod_groups.insert(name, view)),
+            View::Revision(view) => drop(children.revisions.insert(name, view)),
+        }
+        Some(key)
+    }
+
+    fn remove<K: Indexed>(&mut self, metadata: &ObjectMeta) -> Option<Key> {
+        let key = key(metadata)?;
+        let children = self.all.get_mut(&key)?;
+        K::remove(children, metadata.name.as_deref()?);
+        children.going.remove(metadata.uid.as_deref().unwrap_or_default());
+        if children.is_empty() {
+            self.all.remove(&key);
+        }
+        Some(key)
+    }
+
+    fn forget(&mut self, uid: String) {
+        if self.gone.len() == GONE {
+            self.gone.pop_front();
+        }
+        self.gone.push_back(uid);
+    }
+}
+
+impl Children {
+    fn is_empty(&self) -> bool {
+        self.pods.is_empty()
+            && self.services.is_empty()
+            && self.pod_groups.is_empty()
+            && self.revisions.is_empty()
+    }
+}
+
+/// The ModelServing that an object belongs to by its label.
+fn key(metadata: &ObjectMeta) -> Option<Key> {
+    let name = metadata.labels.as_ref()?.get(labels::MODEL_SERVING_NAME)?;
+    Some((metadata.namespace.clone()?, name.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(name: &str, uid: &str) -> KubePod {
+        serde_json::from_value(
+            json!({ "metadata": { "name": name, "namespace": "ns", "uid": uid, "labels": {
+            "modelserving.volcano.sh/name": "s", "modelserving.volcano.sh/group-name": "s-0",
+            "modelserving.volcano.sh/role": "decode", "modelserving.volcano.sh/role-id": "decode-0",
+        } } }),
+        )
+        .unwrap()
+    }
+
+    fn service(name: &str) -> Service {
+        let labels = json!({ "modelserving.volcano.sh/name": "s" });
+        serde_json::from_value(
+            json!({ "metadata": { "name": name, "namespace": "ns", "uid": name, "labels": labels } }),
+        )
+        .unwrap()
+    }
+
+    fn key() -> Key {
+        ("ns".into(), "s".into())
+    }
+
+    fn uids(index: &Index) -> Vec<String> {
+        let mut uids: Vec<String> = index
+            .observe(&key())
+            .pods
+            .into_iter()
+            .map(|pod| pod.uid)
+            .collect();
+        uids.sort_unstable();
+        uids
+    }
+
+    #[test]
+    fn what_was_made_is_there_before_the_watch_says_so_and_not_after_it_is_gone() {
+        let index = Index::default();
+        let pod = pod("s-0-decode-0-0", "1");
+        index.made(&pod);
+        assert_eq!(uids(&index), ["1"]);
+        assert_eq!(index.update(Change::Apply(pod.clone())), [key()]);
+        assert_eq!(index.update(Change::Delete(pod.clone())), [key()]);
+        index.made(&pod);
+        assert_eq!(uids(&index), [""; 0]);
+    }
+
+    #[test]
+    fn what_was_told_to_go_is_going_whatever_an_older_event_says() {
+        let index = Index::default();
+        let pod = pod("s-0-decode-0-0", "1");
+        index.made(&pod);
+        index.told_to_go(&key(), ["1"]);
+        index.update(Change::Apply(pod));
+        assert_eq!(index.observe(&key()).pods[0].state, PodState::Terminating);
+        index.update(Change::Apply(self::pod("s-0-decode-0-0", "2")));
+        assert_eq!(index.observe(&key()).pods[0].state, PodState::Unready);
+    }
+
+    #[test]
+    fn a_list_replaces_all_of_its_kind_and_nothing_else() {
+        let index = Index::default();
+        index.update(Change::Reset(vec![
+            pod("s-0-decode-0-0", "1"),
+            pod("s-0-decode-0-1", "2"),
+        ]));
+        index.update(Change::Reset(vec![service("a")]));
+        assert_eq!(
+            index.update(Change::Reset(vec![pod("s-0-decode-0-1", "3")])),
+            [key()]
+        );
+        let observed = index.observe(&key());
+        assert_eq!((uids(&index), observed.services.len()), (vec!["3".to_owned()], 1));
+        index.update(Change::<KubePod>::Reset(Vec::new()));
+        assert_eq!(index.update(Change::<Service>::Reset(Vec::new())), [key()]);
+        assert!(index.state.lock().all.is_empty());
+    }
+
+    #[test]
+    fn what_pod_groups_can_do_concerns_everybody_once() {
+        let index = Index::default();
+        index.made(&service("a"));
+        let support = Some(Support { has_sub_groups: true });
+        assert_eq!(index.set_gang(support), [key()]);
+        assert_eq!(index.set_gang(support), []);
+        assert_eq!(index.observe(&key()).gang, support);
+        assert_eq!(index.observe(&("ns".into(), "other".into())).gang, support);
+    }
+}

@@ -1,0 +1,5 @@
+//! The controller on a real control plane: objects of users become pods that answer.
+
+mod bed;
+
+mod life;
