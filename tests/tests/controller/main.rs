@@ -2,4 +2,5 @@
 
 mod bed;
 
+mod gang;
 mod life;
