@@ -4,3 +4,4 @@ mod bed;
 
 mod gang;
 mod life;
+mod traffic;
