@@ -48,7 +48,7 @@ use kube::{Client, api::DynamicObject};
 use parking_lot::Mutex;
 
 pub use self::{
-    apply::{documents, documents_at},
+    apply::{documents, documents_at, yaml_files},
     audit::{Audit, Entry, Filter, Mark, ObjectRef, ResponseStatus, Stage, User},
     identity::{Identity, USER_AGENT},
     namespace::Namespace,

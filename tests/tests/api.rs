@@ -8,23 +8,12 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use kthena_api::{admission, crd::Kind, schema};
-use kthena_tests::{cluster::Cluster, setting};
+use kthena_tests::{
+    cluster::{Cluster, yaml_files},
+    setting,
+};
 use kube::{Api, Client};
 use serde_json::{Map, Value, json};
-
-fn yaml_files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {
-        let path = entry?.path();
-        if path.is_dir() {
-            files.extend(yaml_files(&path)?);
-        } else if path.extension().is_some_and(|extension| extension == "yaml") {
-            files.push(path);
-        }
-    }
-    files.sort();
-    Ok(files)
-}
 
 /// The objects of our kinds below a folder, for one namespace and without status, which a creation leaves out.
 fn objects(folder: &Path, namespace: &str) -> Result<Vec<(Kind, Value)>> {

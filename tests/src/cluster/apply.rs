@@ -1,6 +1,9 @@
 //! Applying manifests of any kind, as `kubectl apply --server-side` does.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -85,6 +88,25 @@ pub(super) async fn apply(
     Ok(applied)
 }
 
+/// All YAML files below a folder, in order of their names.
+pub fn yaml_files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(|| format!("listing {}", folder.display()))? {
+        let path = entry?.path();
+        if path.is_dir() {
+            files.extend(yaml_files(&path)?);
+        } else if is_yaml(&path) {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn is_yaml(file: &Path) -> bool {
+    file.extension().is_some_and(|end| end == "yaml" || end == "yml")
+}
+
 /// The documents of a file, or of all YAML files of a folder in order of their names.
 pub fn documents_at(path: &Path) -> Result<Vec<Value>> {
     if path.is_dir() {
@@ -92,7 +114,7 @@ pub fn documents_at(path: &Path) -> Result<Vec<Value>> {
         let mut files = entries
             .map(|entry| Ok(entry?.path()))
             .collect::<Result<Vec<_>>>()?;
-        files.retain(|file| file.extension().is_some_and(|end| end == "yaml" || end == "yml"));
+        files.retain(|file| is_yaml(file));
         files.sort();
         let all = files
             .iter()

@@ -4,4 +4,5 @@ mod bed;
 
 mod gang;
 mod life;
+mod manifests;
 mod traffic;
