@@ -5,4 +5,5 @@ mod bed;
 mod gang;
 mod life;
 mod manifests;
+mod takeover;
 mod traffic;
