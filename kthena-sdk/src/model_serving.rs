@@ -18,6 +18,7 @@ pub mod index;
 mod instances;
 pub mod limit;
 pub mod metadata;
+pub mod notice;
 mod observe;
 mod plan;
 pub mod pod;

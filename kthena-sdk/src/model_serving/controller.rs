@@ -7,13 +7,17 @@ use std::time::Duration;
 use futures::{FutureExt, StreamExt, stream};
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::{Pod as KubePod, Service};
+use k8s_openapi::api::events::v1::Event as KubeEvent;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
 use kthena_api::{ModelServing, ModelServingStatus, labels};
+use kube::api::PostParams;
 use kube::runtime::controller::{self, Action};
+use kube::runtime::events::{self, EventType, Recorder, Reporter};
 use kube::runtime::reflector::{self, ObjectRef};
 use kube::runtime::watcher::Event;
-use kube::{Api, Client};
+use kube::{Api, Client, Resource};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
@@ -22,6 +26,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use super::execute::{Error, Executor};
 use super::gang::{self, PodGroupObject};
 use super::index::{Index, Indexed, Key};
+use super::notice::{self, Notice};
 use super::plan;
 use crate::watch::{self as follow, Change, Selector};
 
@@ -33,6 +38,8 @@ const RESYNC: Duration = Duration::from_secs(600);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Longest pause after a failure.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// Longest text of an event, as Kubernetes has it.
+const LONGEST_NOTE: usize = 1000;
 /// ModelServings that may wait to be looked at.
 const REQUESTS: usize = 4096;
 /// Kinds that must be known before anything is planned: otherwise what is there already would be made again.
@@ -41,6 +48,7 @@ const KINDS: usize = 5;
 /// What watches and reconciles share.
 struct Context {
     client: Client,
+    recorder: Recorder,
     index: Arc<Index>,
     requests: mpsc::Sender<ObjectRef<ModelServing>>,
     /// How many kinds are known.
@@ -55,6 +63,8 @@ struct Mark {
     failures: u32,
     /// The status that was written last, and the version of the object that came of it: the watch may not know it yet.
     written: Option<(u64, ModelServingStatus)>,
+    /// What was told of what runs.
+    running: notice::Running,
 }
 
 /// Runs until its future is dropped; at most so many ModelServings are worked on at a time.
@@ -68,7 +78,12 @@ struct Mark {
 /// ```
 pub async fn run(client: Client, workers: u16) {
     let (requests, mut waiting) = mpsc::channel(REQUESTS);
+    let reporter = Reporter {
+        controller: labels::MODEL_SERVING_EVENT_SOURCE.to_owned(),
+        instance: None,
+    };
     let context = Arc::new(Context {
+        recorder: Recorder::new(client.clone(), reporter),
         client,
         index: Arc::default(),
         requests,
@@ -245,7 +260,19 @@ async fn reconcile(serving: Arc<ModelServing>, context: Arc<Context>) -> Result<
         client: context.client.clone(),
         index: context.index.clone(),
     };
-    executor.run(&key, &plan.actions).await?;
+    if let Err(error) = executor.run(&key, &plan.actions).await {
+        complain(&context, &serving, &error).await;
+        return Err(error);
+    }
+    let mut notices = notice::decisions(&key.1, &plan);
+    let (running, tell_at) = {
+        let mut marks = context.marks.lock();
+        let mark = marks.entry(key.clone()).or_default();
+        mark.running
+            .update(&key.1, &plan.running, &plan.whole, Timestamp::now())
+    };
+    notices.extend(running);
+    tell(&context, &serving, notices).await;
     if serving.status.as_ref() != Some(&plan.status)
         && let Some(version) = executor.write_status(&key, &plan.status).await?
     {
@@ -253,11 +280,56 @@ async fn reconcile(serving: Arc<ModelServing>, context: Arc<Context>) -> Result<
         marks.entry(key.clone()).or_default().written = Some((version, plan.status));
     }
     context.marks.lock().entry(key).or_default().failures = 0;
-    let wake = plan.wake_at.map(|time| {
+    let wake = plan.wake_at.into_iter().chain(tell_at).min().map(|time| {
         let left = time.duration_since(Timestamp::now());
         Duration::try_from(left).unwrap_or_default()
     });
     Ok(Action::requeue(wake.unwrap_or(RESYNC).min(RESYNC)))
+}
+
+/// Writes events, each one by itself: they are about different groups, or different instances of one. One that cannot be written is no
+/// reason not to go on.
+async fn tell(context: &Context, serving: &ModelServing, notices: Vec<Notice>) {
+    let namespace = serving.metadata.namespace.clone().unwrap_or_default();
+    let api = Api::<KubeEvent>::namespaced(context.client.clone(), &namespace);
+    for Notice { reason, message } in notices {
+        let event = KubeEvent {
+            metadata: ObjectMeta {
+                generate_name: serving.metadata.name.as_ref().map(|name| format!("{name}-")),
+                ..ObjectMeta::default()
+            },
+            action: Some(reason.to_owned()),
+            event_time: Some(MicroTime(Timestamp::now())),
+            note: Some(message),
+            reason: Some(reason.to_owned()),
+            regarding: Some(serving.object_ref(&())),
+            reporting_controller: Some(labels::MODEL_SERVING_EVENT_SOURCE.to_owned()),
+            reporting_instance: Some(labels::MODEL_SERVING_EVENT_SOURCE.to_owned()),
+            type_: Some("Normal".to_owned()),
+            ..KubeEvent::default()
+        };
+        if let Err(error) = api.create(&PostParams::default(), &event).await {
+            tracing::warn!(%error, reason, "an event was not written");
+        }
+    }
+}
+
+/// Writes an event that says what went wrong. As long as it goes on, there is one, which is counted.
+async fn complain(context: &Context, serving: &ModelServing, error: &Error) {
+    let mut note = format!("{error}: {}", error.source);
+    if let Some((end, _)) = note.char_indices().nth(LONGEST_NOTE) {
+        note.truncate(end);
+    }
+    let event = events::Event {
+        type_: EventType::Warning,
+        reason: notice::FAILED.to_owned(),
+        note: Some(note),
+        action: notice::FAILED.to_owned(),
+        secondary: None,
+    };
+    if let Err(error) = context.recorder.publish(&event, &serving.object_ref(&())).await {
+        tracing::debug!(%error, "an event was not written");
+    }
 }
 
 /// The ModelServing with the status that was written last, where the watch has not told of that yet.

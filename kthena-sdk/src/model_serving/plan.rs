@@ -1,10 +1,14 @@
 //! The plan: everything that is to be done next, and the status.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use k8s_openapi::jiff::Timestamp;
 use kthena_api::name::Serving;
 use kthena_api::{ModelServing, ModelServingStatus};
 
 use super::draft::{Action, Draft, Observed};
+use super::group::Status;
+use super::notice::Instances;
 use super::revision::{Revisions, Write};
 use super::{gang, instances, recovery, rollout, scale, status};
 
@@ -17,6 +21,10 @@ pub struct Plan {
     pub status: ModelServingStatus,
     /// When to plan again although nothing has changed.
     pub wake_at: Option<Timestamp>,
+    /// Instances that run and stay, by group.
+    pub running: BTreeMap<u32, Instances>,
+    /// Groups that run as a whole and stay.
+    pub whole: BTreeSet<u32>,
 }
 
 /// Decides what is to be done next.
@@ -67,11 +75,35 @@ pub fn plan(serving: &ModelServing, observed: &Observed, now: Timestamp) -> Plan
             object: revision.object.clone(),
         }));
     }
+    let (running, whole) = running(&draft);
     Plan {
         actions,
         status,
         wake_at: draft.wake_at,
+        running,
+        whole,
     }
+}
+
+/// Instances that run and stay, by group, and the groups that run as a whole.
+fn running(draft: &Draft<'_>) -> (BTreeMap<u32, Instances>, BTreeSet<u32>) {
+    let (mut running, mut whole) = (BTreeMap::<u32, Instances>::new(), BTreeSet::new());
+    for group in draft.staying() {
+        let frame = draft.frame(group.ordinal);
+        for (role, _) in &frame.roles {
+            for (ordinal, instance) in group.of_role(&role.name) {
+                let runs = instance.status(role, draft.revisions) == Status::Running;
+                if runs && !draft.is_doomed(group.ordinal, &role.name, ordinal) {
+                    let all = running.entry(group.ordinal).or_default();
+                    all.insert((role.name.clone(), ordinal));
+                }
+            }
+        }
+        if draft.status_after(group) == Status::Running {
+            whole.insert(group.ordinal);
+        }
+    }
+    (running, whole)
 }
 
 /// The revision that is asked for, before anything is made from it.

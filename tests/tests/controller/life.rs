@@ -1,10 +1,11 @@
 //! The life of a ModelServing, from its creation to its end, with a controller that is killed on the way.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::events::v1::Event;
 use kthena_api::{ModelServing, condition};
-use kthena_tests::{cluster::Filter, controller::Controller};
+use kthena_tests::{cluster::Filter, controller::Controller, wait};
 use kube::api::DeleteParams;
 use serde_json::json;
 
@@ -82,6 +83,40 @@ async fn a_model_serving_is_made_scaled_rolled_out_repaired_and_removed() -> Res
         (6, 2),
         "nothing is made twice"
     );
+
+    // Two events for each group tell what happened.
+    let told = async || -> Result<Vec<(String, String)>> {
+        let events = bed
+            .space
+            .api::<Event>()
+            .await?
+            .list(&Default::default())
+            .await?
+            .items;
+        let about = |event: &Event| event.regarding.as_ref().and_then(|it| it.kind.clone());
+        let of_serving = events
+            .into_iter()
+            .filter(|event| about(event).as_deref() == Some("ModelServing"));
+        let mut told: Vec<_> = of_serving
+            .map(|it| (it.reason.unwrap_or_default(), it.note.unwrap_or_default()))
+            .collect();
+        told.sort_unstable();
+        Ok(told)
+    };
+    let all = |told: &Vec<(String, String)>| told.len() >= 4;
+    let told = wait::until_value("the events", told, all)
+        .await
+        .with_context(|| bed.controller.tail())?;
+    let roles = "Roles decode/decode-0, prefill/prefill-0 in ServingGroup llama";
+    let expected = [
+        ("RoleCreating", 0, "Creating"),
+        ("RoleCreating", 1, "Creating"),
+        ("RoleRunning", 0, "Running"),
+        ("RoleRunning", 1, "Running"),
+    ];
+    let expected = expected
+        .map(|(reason, group, state)| (reason.to_owned(), format!("{roles}-{group} are now {state}")));
+    assert_eq!(told, expected);
 
     // Groups, and instances of a role.
     bed.patch("llama", json!({ "spec": { "replicas": 3 } })).await?;
