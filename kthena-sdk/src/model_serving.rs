@@ -4,6 +4,7 @@
 //! *entry pod* and perhaps *worker pods*. [`plan`] compares what is asked for with what is [`Observed`] and returns [`Action`]s and the status.
 //! It reads nothing else and remembers nothing: who carries out the actions may stop after any of them, and the next plan goes on from there.
 
+mod action;
 #[cfg(feature = "runtime")]
 pub mod controller;
 mod draft;
@@ -33,7 +34,8 @@ mod template;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use draft::{Action, NewPod, Observed, Pods, Reason, Target, Unit};
+pub use action::{Action, NewPod, Pods, Reason, Target, Unit};
+pub use draft::Observed;
 pub use failure::{Cause, Rank};
 pub use observe::{Child, Pod, PodState, controller};
 pub use plan::{Plan, plan};

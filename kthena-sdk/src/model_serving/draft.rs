@@ -2,14 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::apps::v1::ControllerRevision;
-use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::jiff::Timestamp;
 use kthena_api::ModelServing;
 use kthena_api::model_serving::Role;
 use kthena_api::name::Serving;
-use serde_json::Value;
 
+use super::action::{Action, NewPod, Pods, Reason, Target, Unit};
 use super::gang::{self, PodGroup};
 use super::group::{self, Frame, Group, Instance, Status};
 use super::limit::{self, Limits, Recovery};
@@ -31,92 +29,6 @@ pub struct Observed {
     pub revisions: Vec<Revision>,
     /// What PodGroups can do; `None` in a cluster that does not know them.
     pub gang: Option<gang::Support>,
-}
-
-/// Something to do. Actions are done in their order; each may be the last one that is done.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Action {
-    /// Stores a revision.
-    CreateRevision(Box<ControllerRevision>),
-    /// Gives a stored revision a new number.
-    RenumberRevision {
-        /// Name of the ControllerRevision.
-        object: String,
-        /// The number.
-        number: i64,
-    },
-    /// Forgets a revision.
-    DeleteRevision {
-        /// Name of the ControllerRevision.
-        object: String,
-    },
-    /// Makes a PodGroup be like this.
-    ApplyPodGroup(Value),
-    /// Removes a PodGroup.
-    DeletePodGroup(Target),
-    /// Removes pods.
-    DeletePods(Pods),
-    /// Removes a Service.
-    DeleteService(Target),
-    /// Makes a pod.
-    CreatePod(Box<NewPod>),
-    /// Makes a Service.
-    CreateService(Box<Service>),
-}
-
-/// An object that is to go, and no other of its name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
-    /// Its name.
-    pub name: String,
-    /// Its UID.
-    pub uid: String,
-}
-
-/// Pods that are to go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pods {
-    /// What they belong to.
-    pub unit: Unit,
-    /// Why they go.
-    pub reason: Reason,
-    /// Each of them.
-    pub pods: Vec<Target>,
-    /// A label selector of exactly these pods, as far as anybody knows; `None` where it would select others too.
-    pub selector: Option<String>,
-}
-
-/// A pod that is to be made.
-#[derive(Debug, Clone, PartialEq)]
-pub struct NewPod {
-    /// What it belongs to.
-    pub unit: Unit,
-    /// Its index in its instance.
-    pub index: u32,
-    /// The pod, as JSON, so that nothing of its template is lost.
-    pub pod: Value,
-}
-
-/// A ServingGroup, or an instance of a role in it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Unit {
-    /// Ordinal of the group.
-    pub group: u32,
-    /// Role and ordinal of the instance; `None` for the whole group.
-    pub instance: Option<(String, u32)>,
-}
-
-/// Why something goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Reason {
-    /// There are more than asked for.
-    ScaleDown,
-    /// It is not of the revision that is asked for.
-    Rollout,
-    /// A pod of it failed or was lost.
-    Recovery,
-    /// Nothing asks for it any more.
-    Orphan,
 }
 
 /// A plan while it is being made.
@@ -141,6 +53,7 @@ pub(super) struct Draft<'a> {
     /// When to look again although nothing has changed.
     pub(super) wake_at: Option<Timestamp>,
     taken: BTreeSet<&'a str>,
+    taken_services: BTreeSet<&'a str>,
 }
 
 impl<'a> Draft<'a> {
@@ -168,6 +81,7 @@ impl<'a> Draft<'a> {
             creations: Vec::new(),
             wake_at: None,
             taken: observed.pods.iter().map(|pod| pod.name.as_str()).collect(),
+            taken_services: observed.services.iter().map(|it| it.name.as_str()).collect(),
         }
     }
 
@@ -439,9 +353,10 @@ impl<'a> Draft<'a> {
         self.create_pods(group, role, instance, revision, 0..pod::count(role));
     }
 
-    /// Name of the Service of an instance.
-    pub(super) fn service_name(&self, group: u32, role: &str, instance: u32) -> String {
-        Serving(self.name).service(group, role, instance)
+    /// Whether the Service of an instance could be made: nobody has its name.
+    pub(super) fn is_service_free(&self, group: u32, role: &str, instance: u32) -> bool {
+        let name = Serving(self.name).service(group, role, instance);
+        !self.taken_services.contains(name.as_str())
     }
 
     /// Whether pods of an instance are about to be made.

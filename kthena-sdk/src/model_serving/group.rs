@@ -126,6 +126,13 @@ impl<'a> Group<'a> {
             .flat_map(|(_, _, instance)| instance.pods.iter().copied())
     }
 
+    /// How many instances of a role have all their pods, none of which is being deleted.
+    pub fn whole_instances(&self, role: &Role, revisions: &Revisions<'_>) -> usize {
+        let all = self.of_role(&role.name);
+        all.filter(|(_, instance)| instance.is_whole(role, revisions))
+            .count()
+    }
+
     /// Pods that are not being deleted.
     pub fn live_pods(&self) -> impl Iterator<Item = &'a Pod> {
         self.pods().filter(|pod| pod.state != PodState::Terminating)
@@ -226,6 +233,16 @@ impl<'a> Instance<'a> {
     pub fn revision(&self) -> Option<&'a str> {
         let first = self.live().next().or_else(|| self.pods.first().copied());
         first.map(|pod| pod.revision.as_str())
+    }
+
+    /// Whether one of its pods is being deleted.
+    pub fn is_losing_pods(&self) -> bool {
+        self.live().count() < self.pods.len()
+    }
+
+    /// Whether it has all its pods, none of which is being deleted.
+    pub fn is_whole(&self, role: &Role, revisions: &Revisions<'_>) -> bool {
+        !self.is_losing_pods() && self.pods.len() == self.size(role, revisions) as usize
     }
 
     /// How many pods it is to have, by the role as it was when they were made.

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 use kthena_api::model_serving::Role;
 
-use super::draft::{Action, Draft, Reason};
+use super::action::{Action, Reason};
+use super::draft::Draft;
 use super::group::{Group, Status};
 use super::limit::Recovery;
 use super::{limit, recovery, rollout, scale, service};
@@ -146,9 +147,7 @@ fn services(draft: &mut Draft<'_>, group: &Group<'_>, role: &Role) {
             continue;
         }
         let is_whole = instance.live().count() >= instance.size(role, draft.revisions) as usize;
-        let name = draft.service_name(group.ordinal, &role.name, ordinal);
-        let is_free = (draft.observed.services.iter()).all(|service| service.name != name);
-        if is_whole && is_free {
+        if is_whole && draft.is_service_free(group.ordinal, &role.name, ordinal) {
             let service = service::service(draft.serving, group.ordinal, &role.name, ordinal);
             draft.creations.push(Action::CreateService(Box::new(service)));
         }

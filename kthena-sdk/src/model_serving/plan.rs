@@ -6,7 +6,8 @@ use k8s_openapi::jiff::Timestamp;
 use kthena_api::name::Serving;
 use kthena_api::{ModelServing, ModelServingStatus};
 
-use super::draft::{Action, Draft, Observed};
+use super::action::Action;
+use super::draft::{Draft, Observed};
 use super::group::Status;
 use super::notice::Instances;
 use super::revision::{Revisions, Write};
@@ -134,10 +135,16 @@ fn pod_groups(draft: &Draft<'_>) -> Vec<Action> {
     let staying = draft.staying().map(|group| group.ordinal);
     let mut ordinals: Vec<u32> = staying.chain(draft.coming.keys().copied()).collect();
     ordinals.sort_unstable();
+    let found: BTreeMap<&str, &gang::PodGroup> = draft
+        .observed
+        .pod_groups
+        .iter()
+        .map(|it| (it.child.name.as_str(), it))
+        .collect();
     let mut actions = Vec::new();
     for ordinal in ordinals {
         let name = Serving(draft.name).group(ordinal);
-        let found = draft.observed.pod_groups.iter().find(|it| it.child.name == name);
+        let found = found.get(name.as_str());
         let wanted = gang::pod_group(draft.serving, ordinal, &draft.frame(ordinal), support);
         let is_in_order = found.is_some_and(|found| {
             // One that is going, or somebody else's, is left alone; its end will be seen.

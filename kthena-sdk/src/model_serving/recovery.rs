@@ -1,6 +1,7 @@
 //! What happens when a pod fails or is lost.
 
-use super::draft::{Draft, Reason};
+use super::action::Reason;
+use super::draft::Draft;
 use super::group::{Group, Instance};
 use super::limit::Recovery;
 use super::observe::Pod;
@@ -24,17 +25,10 @@ pub(super) fn groups(draft: &mut Draft<'_>) {
 fn has_lost_pods(draft: &Draft<'_>, group: &Group<'_>) -> bool {
     let frame = draft.frame(group.ordinal);
     frame.roles.iter().any(|(role, wanted)| {
-        let is_whole = |instance: &Instance<'_>| {
-            let live = instance.live().count();
-            live == instance.pods.len() && live == instance.size(role, draft.revisions) as usize
-        };
-        let whole = group
-            .of_role(&role.name)
-            .filter(|(_, instance)| is_whole(instance))
-            .count();
+        let whole = group.whole_instances(role, draft.revisions);
         let going = group
             .of_role(&role.name)
-            .any(|(_, instance)| instance.live().count() < instance.pods.len());
+            .any(|(_, instance)| instance.is_losing_pods());
         let live = group
             .of_role(&role.name)
             .filter(|(_, instance)| instance.live().next().is_some())
@@ -57,7 +51,7 @@ pub(super) fn is_broken(draft: &mut Draft<'_>, instance: &Instance<'_>, size: u3
     if live.is_empty() {
         return false;
     }
-    let is_going = live.len() < instance.pods.len();
+    let is_going = instance.is_losing_pods();
     // The Service is made once all pods are there.
     let has_been_whole = instance.service.is_some_and(|service| !service.is_terminating);
     let has_lost = has_been_whole && live.len() < size as usize;

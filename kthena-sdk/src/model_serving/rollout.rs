@@ -4,7 +4,8 @@ use std::cmp::Reverse;
 
 use kthena_api::model_serving::Role;
 
-use super::draft::{Draft, Reason};
+use super::action::Reason;
+use super::draft::Draft;
 use super::group::{Group, Status};
 use super::limit;
 

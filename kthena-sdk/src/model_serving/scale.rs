@@ -5,7 +5,8 @@
 
 use std::cmp::Reverse;
 
-use super::draft::{Draft, Reason};
+use super::action::Reason;
+use super::draft::Draft;
 use super::group::{Group, Status};
 use super::limit::Recovery;
 

@@ -126,40 +126,23 @@ fn established_roles(draft: &Draft<'_>, group: &Group<'_>) -> Option<BTreeMap<St
     let known = draft.established.0.get(&group.ordinal);
     group.live_pods().next()?;
     let frame = draft.frame(group.ordinal);
-    let whole = |role: &str| {
-        let role = frame.roles.iter().find(|(found, _)| found.name == role)?.0;
-        let instances = group.of_role(&role.name);
-        let whole = instances.filter(|(_, instance)| {
-            instance.pods.len() == instance.live().count()
-                && instance.pods.len() == instance.size(role, draft.revisions) as usize
-        });
-        Some(whole.count())
-    };
-    let counts: BTreeMap<String, usize> = frame
+    let counts: Vec<(&str, usize, usize)> = frame
         .roles
         .iter()
-        .map(|(role, _)| (role.name.clone(), whole(&role.name).unwrap_or(0)))
+        .map(|(role, wanted)| {
+            let whole = group.whole_instances(role, draft.revisions);
+            (role.name.as_str(), whole, *wanted as usize)
+        })
         .collect();
-    let is_complete = frame.roles.iter().all(|(role, wanted)| {
-        counts
-            .get(&role.name)
-            .is_some_and(|count| *count >= *wanted as usize)
-    });
+    let is_complete = counts.iter().all(|(_, whole, wanted)| whole >= wanted);
     if !is_complete && known.is_none() {
         return None;
     }
     let had = |role: &str| known.and_then(|known| known.get(role)).copied().unwrap_or(0);
-    Some(
-        frame
-            .roles
-            .iter()
-            .map(|(role, wanted)| {
-                let now = number(counts.get(&role.name).copied().unwrap_or(0));
-                let wanted = i32::try_from(*wanted).unwrap_or(i32::MAX);
-                (role.name.clone(), now.max(had(&role.name)).min(wanted))
-            })
-            .collect(),
-    )
+    let roles = counts
+        .into_iter()
+        .map(|(role, whole, wanted)| (role.to_owned(), number(whole).max(had(role)).min(number(wanted))));
+    Some(roles.collect())
 }
 
 /// Exactly one type holds.
