@@ -10,7 +10,7 @@ use clap::{ArgAction, Parser};
 use futures::FutureExt;
 use kthena_sdk::kube::config::{KubeConfigOptions, Kubeconfig};
 use kthena_sdk::kube::{self, Client};
-use kthena_sdk::model_serving;
+use kthena_sdk::model_serving::{self, plugin::Registry};
 use kthena_sdk::process::{Certificate, all_interfaces, terminated};
 use kthena_sdk::webhook::{self, Config};
 use tokio::sync::watch;
@@ -73,7 +73,10 @@ async fn main() -> Result<()> {
     for controller in selection::enabled(&args.controllers) {
         match controller {
             Controller::ModelServing => {
-                tasks.spawn(model_serving::controller::run(client.clone(), args.workers).map(Ok));
+                tasks.spawn(
+                    model_serving::controller::run(client.clone(), args.workers, Registry::built_in())
+                        .map(Ok),
+                );
             }
             // They are not part of this version.
             Controller::ModelBooster | Controller::Autoscaler => {}
@@ -127,5 +130,5 @@ async fn serve_webhooks(args: Args, end: impl Future<Output = ()>) -> Result<()>
         },
         grace: GRACE,
     };
-    Ok(webhook::serve(config, webhook::workload(), end).await?)
+    Ok(webhook::serve(config, webhook::workload(Registry::built_in()), end).await?)
 }

@@ -311,6 +311,11 @@ fn check_known_values(spec: &ModelServingSpec, errors: &mut FieldErrors) {
             path.child("plugins").index(index).child("type"),
             plugin.type_.as_ref(),
         );
+        let target = plugin.scope.as_ref().and_then(|scope| scope.target.as_ref());
+        errors.known(
+            path.child("plugins").index(index).child("scope").child("target"),
+            target.filter(|target| !target.as_str().is_empty()),
+        );
     }
     if let Some(topology) = &spec.template.network_topology {
         let path = path.child("template").child("networkTopology");

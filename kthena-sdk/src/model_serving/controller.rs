@@ -1,6 +1,6 @@
 //! The controller of ModelServings: watches, plans, and what is done about them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +27,8 @@ use super::execute::{Error, Executor};
 use super::gang::{self, PodGroupObject};
 use super::index::{Index, Indexed, Key};
 use super::notice::{self, Notice};
-use super::plan;
+use super::plan_with;
+use super::plugin::Registry;
 use crate::watch::{self as follow, Change, Selector};
 
 /// Name of the definition of PodGroups.
@@ -48,6 +49,7 @@ const KINDS: usize = 5;
 /// What watches and reconciles share.
 struct Context {
     client: Client,
+    plugins: Registry,
     recorder: Recorder,
     index: Arc<Index>,
     requests: mpsc::Sender<ObjectRef<ModelServing>>,
@@ -63,20 +65,24 @@ struct Mark {
     failures: u32,
     /// The status that was written last, and the version of the object that came of it: the watch may not know it yet.
     written: Option<(u64, ModelServingStatus)>,
+    /// What was told of what keeps pods from being made.
+    problems: BTreeSet<String>,
     /// What was told of what runs.
     running: notice::Running,
 }
 
-/// Runs until its future is dropped; at most so many ModelServings are worked on at a time.
+/// Runs until its future is dropped; at most so many ModelServings are worked on at a time. They may use these plugins.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), kthena_sdk::kube::Error> {
+/// use kthena_sdk::model_serving::{controller, plugin::Registry};
+///
 /// let client = kthena_sdk::kube::Client::try_default().await?;
-/// kthena_sdk::model_serving::controller::run(client, 5).await;
+/// controller::run(client, 5, Registry::built_in()).await;
 /// # Ok(())
 /// # }
 /// ```
-pub async fn run(client: Client, workers: u16) {
+pub async fn run(client: Client, workers: u16, plugins: Registry) {
     let (requests, mut waiting) = mpsc::channel(REQUESTS);
     let reporter = Reporter {
         controller: labels::MODEL_SERVING_EVENT_SOURCE.to_owned(),
@@ -85,6 +91,7 @@ pub async fn run(client: Client, workers: u16) {
     let context = Arc::new(Context {
         recorder: Recorder::new(client.clone(), reporter),
         client,
+        plugins,
         index: Arc::default(),
         requests,
         known: watch::Sender::new(0),
@@ -255,24 +262,31 @@ async fn reconcile(serving: Arc<ModelServing>, context: Arc<Context>) -> Result<
     let key = key_of(&serving);
     let serving = with_latest_status(&serving, &context, &key);
     let observed = context.index.observe(&key);
-    let plan = plan(&serving, &observed, Timestamp::now());
+    let plan = plan_with(&serving, &observed, &context.plugins, Timestamp::now());
     let executor = Executor {
         client: context.client.clone(),
         index: context.index.clone(),
     };
     if let Err(error) = executor.run(&key, &plan.actions).await {
-        complain(&context, &serving, &error).await;
+        complain(&context, &serving, format!("{error}: {}", error.source)).await;
         return Err(error);
     }
     let mut notices = notice::decisions(&key.1, &plan);
-    let (running, tell_at) = {
+    let (running, tell_at, problems) = {
         let mut marks = context.marks.lock();
         let mark = marks.entry(key.clone()).or_default();
-        mark.running
-            .update(&key.1, &plan.running, &plan.whole, Timestamp::now())
+        let (running, tell_at) = mark
+            .running
+            .update(&key.1, &plan.running, &plan.whole, Timestamp::now());
+        let problems: Vec<String> = plan.problems.difference(&mark.problems).cloned().collect();
+        mark.problems.clone_from(&plan.problems);
+        (running, tell_at, problems)
     };
     notices.extend(running);
     tell(&context, &serving, notices).await;
+    for problem in problems {
+        complain(&context, &serving, problem).await;
+    }
     if serving.status.as_ref() != Some(&plan.status)
         && let Some(version) = executor.write_status(&key, &plan.status).await?
     {
@@ -315,8 +329,7 @@ async fn tell(context: &Context, serving: &ModelServing, notices: Vec<Notice>) {
 }
 
 /// Writes an event that says what went wrong. As long as it goes on, there is one, which is counted.
-async fn complain(context: &Context, serving: &ModelServing, error: &Error) {
-    let mut note = format!("{error}: {}", error.source);
+async fn complain(context: &Context, serving: &ModelServing, mut note: String) {
     if let Some((end, _)) = note.char_indices().nth(LONGEST_NOTE) {
         note.truncate(end);
     }

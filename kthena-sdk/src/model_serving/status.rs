@@ -174,7 +174,10 @@ fn set_conditions(draft: &Draft<'_>, rows: &[Row], outdated: usize, conditions: 
     } else {
         (types::PROGRESSING, types::GROUP_PROGRESSING, waiting)
     };
-    let message = message + &causes(draft);
+    let problems: String = (draft.problems.iter())
+        .map(|problem| format!("; {problem}"))
+        .collect();
+    let message = message + &problems + &causes(draft);
     for type_ in [types::AVAILABLE, types::PROGRESSING, types::UPDATE_IN_PROGRESS] {
         let is_it = type_ == holds;
         // What never held need not be denied, except availability, which everybody asks for.

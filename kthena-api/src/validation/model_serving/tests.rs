@@ -317,7 +317,7 @@ fn one_pair_of_recovery_and_rollout_is_refused() {
 #[test]
 fn unknown_values_are_read_and_reported() {
     let text = serving(
-        "recoveryPolicy: Never, rolloutStrategy: { type: Fast }, plugins: [{ name: p, type: Wasm }],",
+        "recoveryPolicy: Never, rolloutStrategy: { type: Fast }, plugins: [{ name: p, type: Wasm, scope: { target: All } }, { name: q, scope: { target: Leader } }],",
         "",
     );
     assert_eq!(
@@ -326,6 +326,7 @@ fn unknown_values_are_read_and_reported() {
             r#"spec.recoveryPolicy: Unsupported value: "Never": supported values: "ServingGroupRecreate", "RoleRecreate", "None""#,
             r#"spec.rolloutStrategy.type: Unsupported value: "Fast": supported values: "ServingGroupRollingUpdate", "RoleRollingUpdate""#,
             r#"spec.plugins[0].type: Unsupported value: "Wasm": supported values: "BuiltIn""#,
+            r#"spec.plugins[1].scope.target: Unsupported value: "Leader": supported values: "All", "Entry", "Worker""#,
         ]
     );
 }
