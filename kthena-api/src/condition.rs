@@ -18,6 +18,12 @@ pub mod model_serving {
     pub const PROGRESSING: &str = "Progressing";
     /// A new revision is being rolled out.
     pub const UPDATE_IN_PROGRESS: &str = "UpdateInProgress";
+    /// Something cannot be done: an object is refused by the API server, or a pod by a plugin. Not there otherwise.
+    pub const REPLICA_FAILURE: &str = "ReplicaFailure";
+    /// Reason of [`REPLICA_FAILURE`]: a plugin refuses pods, or cannot be made.
+    pub const PLUGIN_FAILED: &str = "PluginFailed";
+    /// Reason of [`REPLICA_FAILURE`]: a request to the API server failed.
+    pub const REQUEST_FAILED: &str = "RequestFailed";
     /// Reason of [`AVAILABLE`].
     pub const ALL_GROUPS_READY: &str = "AllGroupsReady";
     /// Reason of [`PROGRESSING`].

@@ -80,6 +80,8 @@ pub const QUEUE_NAME: &str = "scheduling.volcano.sh/queue-name";
 pub const POD_GROUP_NAME: &str = "scheduling.k8s.io/group-name";
 /// Annotation on pods: `<role>-<instance ordinal>`, the task that Volcano sees.
 pub const VOLCANO_TASK_SPEC: &str = "volcano.sh/task-spec";
+/// Annotation on a ModelServing, set by its user: with the value [`TRUE`] it gets a PodDisruptionBudget.
+pub const POD_DISRUPTION_BUDGET: &str = "modelserving.volcano.sh/pod-disruption-budget";
 /// Annotation on pods, with the value [`TRUE`]: their ServingGroup is there for the time of a rollout only.
 pub const SURGE: &str = "modelserving.volcano.sh/surge";
 /// Annotation on pods, set by their user: pods with a lower cost are removed first.

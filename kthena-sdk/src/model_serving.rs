@@ -7,6 +7,7 @@
 mod action;
 #[cfg(feature = "runtime")]
 pub mod controller;
+pub mod disruption;
 mod draft;
 mod established;
 #[cfg(feature = "runtime")]

@@ -8,9 +8,11 @@ use futures::{FutureExt, StreamExt, stream};
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::{Pod as KubePod, Service};
 use k8s_openapi::api::events::v1::Event as KubeEvent;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
+use kthena_api::condition::model_serving as types;
 use kthena_api::{ModelServing, ModelServingStatus, labels};
 use kube::api::PostParams;
 use kube::runtime::controller::{self, Action};
@@ -29,6 +31,7 @@ use super::index::{Index, Indexed, Key};
 use super::notice::{self, Notice};
 use super::plan_with;
 use super::plugin::Registry;
+use super::status::set_failure;
 use crate::watch::{self as follow, Change, Selector};
 
 /// Name of the definition of PodGroups.
@@ -44,7 +47,7 @@ const LONGEST_NOTE: usize = 1000;
 /// ModelServings that may wait to be looked at.
 const REQUESTS: usize = 4096;
 /// Kinds that must be known before anything is planned: otherwise what is there already would be made again.
-const KINDS: usize = 5;
+const KINDS: usize = 6;
 
 /// What watches and reconciles share.
 struct Context {
@@ -103,6 +106,7 @@ pub async fn run(client: Client, workers: u16, plugins: Registry) {
     watches.spawn(children::<KubePod>(context.clone(), owned()));
     watches.spawn(children::<Service>(context.clone(), owned()));
     watches.spawn(children::<ControllerRevision>(context.clone(), owned()));
+    watches.spawn(children::<PodDisruptionBudget>(context.clone(), owned()));
     watches.spawn(definitions(context.clone()));
     let queue = stream::poll_fn(move |waker| waiting.poll_recv(waker));
     let queue = queue.map(Ok::<_, std::convert::Infallible>);
@@ -268,7 +272,17 @@ async fn reconcile(serving: Arc<ModelServing>, context: Arc<Context>) -> Result<
         index: context.index.clone(),
     };
     if let Err(error) = executor.run(&key, &plan.actions).await {
-        complain(&context, &serving, format!("{error}: {}", error.source)).await;
+        let message = format!("{error}: {}", error.source);
+        let mut status = serving.status.clone().unwrap_or_default();
+        set_failure(
+            &mut status.conditions,
+            serving.metadata.generation,
+            types::REQUEST_FAILED,
+            Some(message.clone()),
+            Timestamp::now(),
+        );
+        report(&context, &executor, &serving, status).await?;
+        complain(&context, &serving, message).await;
         return Err(error);
     }
     let mut notices = notice::decisions(&key.1, &plan);
@@ -287,18 +301,31 @@ async fn reconcile(serving: Arc<ModelServing>, context: Arc<Context>) -> Result<
     for problem in problems {
         complain(&context, &serving, problem).await;
     }
-    if serving.status.as_ref() != Some(&plan.status)
-        && let Some(version) = executor.write_status(&key, &plan.status).await?
-    {
-        let mut marks = context.marks.lock();
-        marks.entry(key.clone()).or_default().written = Some((version, plan.status));
-    }
+    report(&context, &executor, &serving, plan.status).await?;
     context.marks.lock().entry(key).or_default().failures = 0;
     let wake = plan.wake_at.into_iter().chain(tell_at).min().map(|time| {
         let left = time.duration_since(Timestamp::now());
         Duration::try_from(left).unwrap_or_default()
     });
     Ok(Action::requeue(wake.unwrap_or(RESYNC).min(RESYNC)))
+}
+
+/// Writes the status where it says anything new.
+async fn report(
+    context: &Context,
+    executor: &Executor,
+    serving: &ModelServing,
+    status: ModelServingStatus,
+) -> Result<(), Error> {
+    if serving.status.as_ref() == Some(&status) {
+        return Ok(());
+    }
+    let key = key_of(serving);
+    if let Some(version) = executor.write_status(&key, &status).await? {
+        let mut marks = context.marks.lock();
+        marks.entry(key).or_default().written = Some((version, status));
+    }
+    Ok(())
 }
 
 /// Writes events, each one by itself: they are about different groups, or different instances of one. One that cannot be written is no

@@ -8,6 +8,7 @@ use kthena_api::model_serving::Role;
 use kthena_api::name::Serving;
 
 use super::action::{Action, NewPod, Pods, Reason, Target, Unit};
+use super::disruption::Budget;
 use super::gang::{self, PodGroup};
 use super::group::{self, Frame, Group, Instance, Status};
 use super::limit::{self, Limits, Recovery};
@@ -26,6 +27,8 @@ pub struct Observed {
     pub services: Vec<Child>,
     /// PodGroups.
     pub pod_groups: Vec<PodGroup>,
+    /// PodDisruptionBudgets.
+    pub budgets: Vec<Budget>,
     /// ControllerRevisions.
     pub revisions: Vec<Revision>,
     /// What PodGroups can do; `None` in a cluster that does not know them.

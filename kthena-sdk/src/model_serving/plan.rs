@@ -12,7 +12,7 @@ use super::draft::{Draft, Observed};
 use super::group::Status;
 use super::notice::Instances;
 use super::revision::{Revisions, Write};
-use super::{gang, instances, plugin, recovery, rollout, scale, status};
+use super::{disruption, gang, instances, plugin, recovery, rollout, scale, status};
 
 /// What is to be done next for a ModelServing.
 #[derive(Debug, Clone, PartialEq)]
@@ -84,6 +84,7 @@ pub fn plan_with(
         actions.append(&mut pod_groups(&draft));
         actions.append(&mut draft.deletions);
         actions.append(&mut draft.creations);
+        actions.append(&mut disruption::plan(&draft));
     }
     let status = status::of(&draft);
     if serving.metadata.deletion_timestamp.is_none() {

@@ -2,6 +2,7 @@
 
 mod bed;
 
+mod drain;
 mod gang;
 mod life;
 mod manifests;

@@ -332,6 +332,25 @@ fn unknown_values_are_read_and_reported() {
 }
 
 #[test]
+fn whether_there_is_a_budget_is_yes_or_no() {
+    for (value, expected) in [
+        ("true", ""),
+        ("false", ""),
+        (
+            "1",
+            r#"metadata.annotations[modelserving.volcano.sh/pod-disruption-budget]: Unsupported value: "1": supported values: "true", "false""#,
+        ),
+    ] {
+        let key = "modelserving.volcano.sh/pod-disruption-budget";
+        let text = format!(
+            "metadata: {{ name: s, annotations: {{ {key}: '{value}' }} }}\n{}",
+            serving("", "")
+        );
+        assert_eq!(problems::<ModelServing>(&text).join("\n"), expected);
+    }
+}
+
+#[test]
 fn role_names_are_unique() {
     let text =
         "spec: { template: { roles: [{ name: a, entryTemplate: {} }, { name: a, entryTemplate: {} }] } }";
