@@ -23,12 +23,13 @@
 
 use std::time::Duration;
 
-use futures::{Stream, StreamExt};
+use futures::StreamExt;
+use futures::stream::BoxStream;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::PostParams;
 use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::watch_object;
+use kube::runtime::watcher::{self, watch_object};
 use kube::{Api, Client};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -137,7 +138,9 @@ impl Candidate {
     /// Waits until it leads. What goes wrong on the way is logged, and tried again.
     pub async fn lead(mut self) -> Leader {
         let Config { name, retry, .. } = self.place.config.clone();
-        let mut changes = std::pin::pin!(watch_object(self.place.api.clone(), &name).default_backoff());
+        let mut changes = watch_object(self.place.api.clone(), &name)
+            .default_backoff()
+            .boxed();
         loop {
             match self.attempt().await {
                 Ok(Some((lease, renewed))) => {
@@ -151,7 +154,7 @@ impl Candidate {
                 }
                 Ok(None) => {}
                 Err(error) => {
-                    tracing::warn!(%error, cause = cause(&error), lease = name, "cannot stand for leader")
+                    tracing::warn!(%error, cause = cause(&error), lease = name, "cannot stand for leader");
                 }
             }
             tokio::select! {
@@ -200,10 +203,7 @@ impl Candidate {
 }
 
 /// Waits until the Lease is seen without a holder. Only saves time: where it cannot be watched, this never ends.
-async fn until_free<S>(changes: &mut std::pin::Pin<&mut S>)
-where
-    S: Stream<Item = Result<Option<Lease>, kube::runtime::watcher::Error>>,
-{
+async fn until_free(changes: &mut BoxStream<'_, Result<Option<Lease>, watcher::Error>>) {
     while let Some(change) = changes.next().await {
         match change {
             Ok(lease) if lease.as_ref().and_then(record::holder).is_none() => return,
@@ -211,7 +211,7 @@ where
             Err(error) => tracing::debug!(%error, "the watch of the lease broke"),
         }
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 // === impl Leader ===

@@ -143,13 +143,25 @@ impl Controller {
         watches.spawn(children::<Service>(context.clone(), owned()));
         watches.spawn(children::<ControllerRevision>(context.clone(), owned()));
         watches.spawn(definitions(context.clone()));
-        let queue = stream::poll_fn(move |waker| waiting.poll_recv(waker)).take_until(stop);
+        let stop = stop.shared();
+        let queue = stream::poll_fn(move |waker| waiting.poll_recv(waker)).take_until(stop.clone());
         let queue = queue.map(Ok::<_, std::convert::Infallible>);
         let config = controller::Config::default().concurrency(workers);
         let work = |serving, context| work(serving, context).boxed();
-        let results = controller::applier(work, on_error, context, store, queue, config);
+        let results = controller::applier(work, on_error, context.clone(), store, queue, config);
         // Failures have been logged where they are counted.
-        results.for_each(|_result| std::future::ready(())).await;
+        let rest = results.for_each(|_result| std::future::ready(()));
+        let idle = async {
+            stop.await;
+            if *context.known.borrow() >= KINDS {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            () = rest => {}
+            // Nothing was begun yet, and it would wait for the first lists.
+            () = idle => {}
+        }
     }
 }
 
