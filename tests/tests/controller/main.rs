@@ -4,6 +4,8 @@ mod bed;
 
 mod gang;
 mod life;
+mod manager;
 mod manifests;
 mod takeover;
 mod traffic;
+mod webhook;
