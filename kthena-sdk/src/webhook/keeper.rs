@@ -268,3 +268,6 @@ fn complain(error: &Error) {
 fn cause(error: &Error) -> String {
     std::error::Error::source(error).map_or_else(String::new, ToString::to_string)
 }
+
+#[cfg(test)]
+mod tests;
