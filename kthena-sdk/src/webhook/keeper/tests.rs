@@ -164,10 +164,8 @@ async fn files_are_served_without_a_secret_and_until_one_can_be_read() {
         let first = keeper.changed(None).await;
         assert_eq!(first.key, b"of a file");
         assert_eq!(server.0.lock().writes, 0, "nothing is made");
-        let mut state = server.0.lock();
-        state.refuses = &[];
-        state.store(made(&Timestamp::now().to_string()));
-        drop(state);
+        server.0.lock().refuses = &[];
+        server.0.lock().store(made(&Timestamp::now().to_string()));
         assert_eq!(keeper.changed(Some(&first)).await.key, server.part("tls.key"));
     }
 }
