@@ -35,6 +35,8 @@ mod status;
 mod template;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(feature = "runtime")]
+pub mod view;
 
 pub use action::{Action, NewPod, Pods, Reason, Target, Unit};
 pub use draft::Observed;

@@ -29,12 +29,14 @@ use serde_json::Value;
 
 use crate::model_serving::plugin::Registry;
 
+#[cfg(feature = "keeper")]
+pub mod keeper;
 mod review;
 mod server;
 
 pub use crate::process::Certificate;
 pub use review::{Refusal, review};
-pub use server::{Config, Error, serve};
+pub use server::{Config, Error, Source, serve};
 
 /// What is about to be written.
 #[derive(Debug, Clone, PartialEq)]

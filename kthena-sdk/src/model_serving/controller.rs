@@ -32,6 +32,8 @@ use super::notice::{self, Notice};
 use super::plan_with;
 use super::plugin::Registry;
 use super::status::set_failure;
+use super::view::View;
+use crate::telemetry::{Observer, Outcome, Work};
 use crate::watch::{self as follow, Change, Selector};
 
 /// Name of the definition of PodGroups.
@@ -49,10 +51,32 @@ const REQUESTS: usize = 4096;
 /// Kinds that must be known before anything is planned: otherwise what is there already would be made again.
 const KINDS: usize = 6;
 
+/// The controller of ModelServings.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), kthena_sdk::kube::Error> {
+/// use kthena_sdk::model_serving::{controller::Controller, plugin::Registry};
+///
+/// let client = kthena_sdk::kube::Client::try_default().await?;
+/// let controller = Controller::new(client, 5, Registry::built_in(), std::sync::Arc::new(()));
+/// let stop = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
+/// controller.run(stop).await;
+/// # Ok(())
+/// # }
+/// ```
+pub struct Controller {
+    context: Arc<Context>,
+    waiting: mpsc::Receiver<ObjectRef<ModelServing>>,
+    store: reflector::Store<ModelServing>,
+    writer: reflector::store::Writer<ModelServing>,
+    workers: u16,
+}
+
 /// What watches and reconciles share.
 struct Context {
     client: Client,
     plugins: Registry,
+    observer: Arc<dyn Observer>,
     recorder: Recorder,
     index: Arc<Index>,
     requests: mpsc::Sender<ObjectRef<ModelServing>>,
@@ -74,47 +98,81 @@ struct Mark {
     running: notice::Running,
 }
 
-/// Runs until its future is dropped; at most so many ModelServings are worked on at a time. They may use these plugins.
-///
-/// ```no_run
-/// # async fn example() -> Result<(), kthena_sdk::kube::Error> {
-/// use kthena_sdk::model_serving::{controller, plugin::Registry};
-///
-/// let client = kthena_sdk::kube::Client::try_default().await?;
-/// controller::run(client, 5, Registry::built_in()).await;
-/// # Ok(())
-/// # }
-/// ```
-pub async fn run(client: Client, workers: u16, plugins: Registry) {
-    let (requests, mut waiting) = mpsc::channel(REQUESTS);
-    let reporter = Reporter {
-        controller: labels::MODEL_SERVING_EVENT_SOURCE.to_owned(),
-        instance: None,
-    };
-    let context = Arc::new(Context {
-        recorder: Recorder::new(client.clone(), reporter),
-        client,
-        plugins,
-        index: Arc::default(),
-        requests,
-        known: watch::Sender::new(0),
-        marks: Mutex::default(),
-    });
-    let (store, writer) = reflector::store::<ModelServing>();
-    let mut watches = JoinSet::new();
-    watches.spawn(servings(context.clone(), writer));
-    watches.spawn(children::<KubePod>(context.clone(), owned()));
-    watches.spawn(children::<Service>(context.clone(), owned()));
-    watches.spawn(children::<ControllerRevision>(context.clone(), owned()));
-    watches.spawn(children::<PodDisruptionBudget>(context.clone(), owned()));
-    watches.spawn(definitions(context.clone()));
-    let queue = stream::poll_fn(move |waker| waiting.poll_recv(waker));
-    let queue = queue.map(Ok::<_, std::convert::Infallible>);
-    let config = controller::Config::default().concurrency(workers);
-    let reconcile = |serving, context| reconcile(serving, context).boxed();
-    let results = controller::applier(reconcile, on_error, context, store, queue, config);
-    // Failures have been logged where they are counted.
-    results.for_each(|_result| std::future::ready(())).await;
+impl Controller {
+    /// A controller that works on so many ModelServings at a time at most, and tells the observer what it does. ModelServings may use these
+    /// plugins.
+    #[must_use]
+    pub fn new(client: Client, workers: u16, plugins: Registry, observer: Arc<dyn Observer>) -> Self {
+        let (requests, waiting) = mpsc::channel(REQUESTS);
+        let reporter = Reporter {
+            controller: labels::MODEL_SERVING_EVENT_SOURCE.to_owned(),
+            instance: None,
+        };
+        let context = Arc::new(Context {
+            recorder: Recorder::new(client.clone(), reporter),
+            client,
+            plugins,
+            observer,
+            index: Arc::default(),
+            requests,
+            known: watch::Sender::new(0),
+            marks: Mutex::default(),
+        });
+        let (store, writer) = reflector::store();
+        Self {
+            context,
+            waiting,
+            store,
+            writer,
+            workers,
+        }
+    }
+
+    /// What it knows, at any time.
+    #[must_use]
+    pub fn view(&self) -> View {
+        View {
+            servings: self.store.clone(),
+            index: self.context.index.clone(),
+        }
+    }
+
+    /// Runs. Once `stop` resolves nothing new is begun, and this returns when what was under way has ended.
+    pub async fn run(self, stop: impl Future<Output = ()>) {
+        let Self {
+            context,
+            mut waiting,
+            store,
+            writer,
+            workers,
+        } = self;
+        let mut watches = JoinSet::new();
+        watches.spawn(servings(context.clone(), writer));
+        watches.spawn(children::<KubePod>(context.clone(), owned()));
+        watches.spawn(children::<Service>(context.clone(), owned()));
+        watches.spawn(children::<ControllerRevision>(context.clone(), owned()));
+        watches.spawn(children::<PodDisruptionBudget>(context.clone(), owned()));
+        watches.spawn(definitions(context.clone()));
+        let stop = stop.shared();
+        let queue = stream::poll_fn(move |waker| waiting.poll_recv(waker)).take_until(stop.clone());
+        let queue = queue.map(Ok::<_, std::convert::Infallible>);
+        let config = controller::Config::default().concurrency(workers);
+        let work = |serving, context| work(serving, context).boxed();
+        let results = controller::applier(work, on_error, context.clone(), store, queue, config);
+        // Failures have been logged where they are counted.
+        let rest = results.for_each(|_result| std::future::ready(()));
+        let idle = async {
+            stop.await;
+            if *context.known.borrow() >= KINDS {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            () = rest => {}
+            // Nothing was begun yet, and it would wait for the first lists.
+            () = idle => {}
+        }
+    }
 }
 
 /// Selects what belongs to a ModelServing.
@@ -136,6 +194,9 @@ impl Context {
     fn is_known(&self, first: &mut bool) {
         if std::mem::take(first) {
             self.known.send_modify(|known| *known += 1);
+            if *self.known.borrow() == KINDS {
+                self.observer.synced();
+            }
         }
     }
 }
@@ -259,10 +320,22 @@ impl Drop for PodGroups {
     }
 }
 
-async fn reconcile(serving: Arc<ModelServing>, context: Arc<Context>) -> Result<Action, Error> {
+/// Reconciles, once all is known, and tells of it.
+async fn work(serving: Arc<ModelServing>, context: Arc<Context>) -> Result<Action, Error> {
     // An error says that the sender is gone, which is this context.
     let mut known = context.known.subscribe();
     drop(known.wait_for(|known| *known >= KINDS).await);
+    let work = Work::begin(context.observer.clone());
+    let result = reconcile(serving, context).await;
+    work.end(if result.is_ok() {
+        Outcome::Done
+    } else {
+        Outcome::Failed
+    });
+    result
+}
+
+async fn reconcile(serving: Arc<ModelServing>, context: Arc<Context>) -> Result<Action, Error> {
     let key = key_of(&serving);
     let serving = with_latest_status(&serving, &context, &key);
     let observed = context.index.observe(&key);
@@ -281,7 +354,9 @@ async fn reconcile(serving: Arc<ModelServing>, context: Arc<Context>) -> Result<
             Some(message.clone()),
             Timestamp::now(),
         );
-        report(&context, &executor, &serving, status).await?;
+        if let Err(error) = report(&context, &executor, &serving, status).await {
+            tracing::debug!(%error, cause = %error.source, "a failure was not told");
+        }
         complain(&context, &serving, message).await;
         return Err(error);
     }

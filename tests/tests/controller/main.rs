@@ -5,6 +5,8 @@ mod bed;
 mod drain;
 mod gang;
 mod life;
+mod manager;
 mod manifests;
 mod takeover;
 mod traffic;
+mod webhook;
