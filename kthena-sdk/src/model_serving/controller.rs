@@ -8,7 +8,6 @@ use futures::{FutureExt, StreamExt, stream};
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::{Pod as KubePod, Service};
 use k8s_openapi::api::events::v1::Event as KubeEvent;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
 use kthena_api::{ModelServing, ModelServingStatus, labels};
@@ -21,14 +20,14 @@ use kube::{Api, Client, Resource};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::JoinSet;
 
 use super::execute::{Error, Executor};
 use super::gang::{self, PodGroupObject};
 use super::index::{Index, Indexed, Key};
 use super::notice::{self, Notice};
 use super::plan;
-use crate::watch::{self as follow, Change, Selector};
+use crate::watch::{self as follow, Change, Selector, optional};
 
 /// Name of the definition of PodGroups.
 const POD_GROUPS: &str = "podgroups.scheduling.volcano.sh";
@@ -196,28 +195,10 @@ where
 
 /// Follows the definition of PodGroups, and PodGroups as long as it is there.
 async fn definitions(context: Arc<Context>) {
-    let api = Api::<CustomResourceDefinition>::all(context.client.clone());
-    let selector = Selector {
-        fields: Some(format!("metadata.name={POD_GROUPS}")),
-        ..Selector::default()
-    };
-    let mut changes = std::pin::pin!(follow::changes(api, selector));
-    let mut pod_groups: Option<PodGroups> = None;
+    let mut definitions = std::pin::pin!(optional::definition(context.client.clone(), POD_GROUPS));
+    let mut pod_groups: Option<optional::Task> = None;
     let mut first = true;
-    while let Some(change) = changes.next().await {
-        let definition = match change {
-            Change::Reset(all) => all.into_iter().next(),
-            Change::Apply(definition) => Some(definition),
-            Change::Delete(_) => None,
-            Change::Undecodable { error, .. } => {
-                tracing::warn!(%error, "the definition of PodGroups cannot be read");
-                continue;
-            }
-            Change::Interrupted(error) => {
-                tracing::warn!(%error, "the watch of definitions broke");
-                continue;
-            }
-        };
+    while let Some(definition) = definitions.next().await {
         let support = definition.as_ref().map(gang::Support::of);
         if support.is_none() {
             pod_groups = None;
@@ -225,26 +206,11 @@ async fn definitions(context: Arc<Context>) {
         } else if pod_groups.is_none() {
             // Counts as known once PodGroups are.
             first = false;
-            pod_groups = Some(PodGroups::follow(context.clone()));
+            let watch = children::<PodGroupObject>(context.clone(), owned());
+            pod_groups = Some(optional::Task::spawn(watch));
         }
         let keys = context.index.set_gang(support);
         context.request(keys).await;
-    }
-}
-
-/// The watch of PodGroups, which ends with this.
-struct PodGroups(AbortHandle);
-
-impl PodGroups {
-    fn follow(context: Arc<Context>) -> Self {
-        let watch = tokio::spawn(children::<PodGroupObject>(context, owned()));
-        Self(watch.abort_handle())
-    }
-}
-
-impl Drop for PodGroups {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 
