@@ -10,9 +10,9 @@ use clap::{ArgAction, Parser};
 use futures::FutureExt;
 use kthena_sdk::kube::config::{KubeConfigOptions, Kubeconfig};
 use kthena_sdk::kube::{self, Client};
-use kthena_sdk::model_serving;
 use kthena_sdk::process::{Certificate, all_interfaces, terminated};
 use kthena_sdk::webhook::{self, Config};
+use kthena_sdk::{leader_worker_set, model_serving};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -74,6 +74,7 @@ async fn main() -> Result<()> {
         match controller {
             Controller::ModelServing => {
                 tasks.spawn(model_serving::controller::run(client.clone(), args.workers).map(Ok));
+                tasks.spawn(leader_worker_set::controller::run(client.clone()).map(Ok));
             }
             // They are not part of this version.
             Controller::ModelBooster | Controller::Autoscaler => {}

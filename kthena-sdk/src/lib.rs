@@ -9,6 +9,7 @@ pub use k8s_openapi;
 pub use kthena_api as api;
 pub use kube;
 
+pub mod leader_worker_set;
 pub mod model_serving;
 
 #[cfg(feature = "process")]
