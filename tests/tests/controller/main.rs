@@ -3,6 +3,7 @@
 mod bed;
 
 mod gang;
+mod leader_worker_set;
 mod life;
 mod manifests;
 mod takeover;
