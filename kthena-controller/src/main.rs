@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use kthena_sdk::kube::Client;
+use kthena_sdk::leader_worker_set;
 use kthena_sdk::model_serving::{self, plugin::Registry};
 use kthena_sdk::process::terminated;
 use tokio::task::{JoinError, JoinSet};
@@ -143,12 +144,24 @@ fn start(controllers: &[Controller], shared: &Shared) -> JoinSet<()> {
                 // Controllers start once.
                 let _first = shared.shown.set(controller.view());
                 tasks.spawn(controller.run(shared.stopped.clone().wait()));
+                tasks.spawn(until(
+                    shared.stopped.clone(),
+                    leader_worker_set::controller::run(shared.client.clone()),
+                ));
             }
             // They are not part of this version.
             Controller::ModelBooster | Controller::Autoscaler => {}
         }
     }
     tasks
+}
+
+/// Runs something that may stop anywhere.
+async fn until(stopped: Stopped, task: impl Future<Output = ()>) {
+    tokio::select! {
+        () = stopped.wait() => {}
+        () = task => {}
+    }
 }
 
 /// What a task says that ended although nobody had asked for it.

@@ -120,7 +120,12 @@ mod tests {
         let router = debug_router(shown.clone());
         let path = "/debug/modelserving/cache";
         assert_eq!(ask(&router, "GET", path).await.0, 503);
-        let controller = kthena_sdk::model_serving::controller::Controller::new(client, 1, Arc::new(()));
+        let controller = kthena_sdk::model_serving::controller::Controller::new(
+            client,
+            1,
+            Default::default(),
+            Arc::new(()),
+        );
         assert!(shown.set(controller.view()).is_ok());
         assert_eq!(ask(&router, "GET", path).await, (200, "{}".into()));
         assert_eq!(ask(&router, "HEAD", path).await, (200, String::new()));

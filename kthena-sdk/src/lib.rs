@@ -12,6 +12,7 @@ pub use kube;
 #[cfg(feature = "leader")]
 pub mod leader;
 
+pub mod leader_worker_set;
 pub mod model_serving;
 
 #[cfg(feature = "process")]

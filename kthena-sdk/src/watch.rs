@@ -22,6 +22,8 @@
 //! # }
 //! ```
 
+pub mod optional;
+
 use std::fmt::Debug;
 
 use futures::{Stream, StreamExt, stream};

@@ -1,5 +1,6 @@
 //! The controller of ModelServings: watches, plans, and what is done about them.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,6 @@ use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::{Pod as KubePod, Service};
 use k8s_openapi::api::events::v1::Event as KubeEvent;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
 use kthena_api::condition::model_serving as types;
@@ -23,7 +23,7 @@ use kube::{Api, Client, Resource};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::JoinSet;
 
 use super::execute::{Error, Executor};
 use super::gang::{self, PodGroupObject};
@@ -34,7 +34,7 @@ use super::plugin::Registry;
 use super::status::set_failure;
 use super::view::View;
 use crate::telemetry::{Observer, Outcome, Work};
-use crate::watch::{self as follow, Change, Selector};
+use crate::watch::{self as follow, Change, Selector, optional};
 
 /// Name of the definition of PodGroups.
 const POD_GROUPS: &str = "podgroups.scheduling.volcano.sh";
@@ -80,8 +80,8 @@ struct Context {
     recorder: Recorder,
     index: Arc<Index>,
     requests: mpsc::Sender<ObjectRef<ModelServing>>,
-    /// How many kinds are known.
-    known: watch::Sender<usize>,
+    /// Kinds that are known.
+    known: watch::Sender<BTreeSet<Cow<'static, str>>>,
     marks: Mutex<HashMap<Key, Mark>>,
 }
 
@@ -115,7 +115,7 @@ impl Controller {
             observer,
             index: Arc::default(),
             requests,
-            known: watch::Sender::new(0),
+            known: watch::Sender::default(),
             marks: Mutex::default(),
         });
         let (store, writer) = reflector::store();
@@ -163,7 +163,7 @@ impl Controller {
         let rest = results.for_each(|_result| std::future::ready(()));
         let idle = async {
             stop.await;
-            if *context.known.borrow() >= KINDS {
+            if context.known.borrow().len() >= KINDS {
                 std::future::pending::<()>().await;
             }
         };
@@ -191,12 +191,11 @@ impl Context {
         }
     }
 
-    fn is_known(&self, first: &mut bool) {
-        if std::mem::take(first) {
-            self.known.send_modify(|known| *known += 1);
-            if *self.known.borrow() == KINDS {
-                self.observer.synced();
-            }
+    /// Takes note that all of a kind is known, or that the cluster does not have the kind.
+    fn is_known<K: Resource<DynamicType = ()>>(&self) {
+        let is_news = self.known.send_if_modified(|known| known.insert(K::kind(&())));
+        if is_news && self.known.borrow().len() == KINDS {
+            self.observer.synced();
         }
     }
 }
@@ -204,7 +203,6 @@ impl Context {
 async fn servings(context: Arc<Context>, mut writer: reflector::store::Writer<ModelServing>) {
     let api = Api::<ModelServing>::all(context.client.clone());
     let mut changes = std::pin::pin!(follow::changes(api, Selector::default()));
-    let mut first = true;
     while let Some(change) = changes.next().await {
         match change {
             Change::Reset(all) => {
@@ -214,7 +212,7 @@ async fn servings(context: Arc<Context>, mut writer: reflector::store::Writer<Mo
                     writer.apply_watcher_event(&Event::InitApply(serving));
                 }
                 writer.apply_watcher_event(&Event::InitDone);
-                context.is_known(&mut first);
+                context.is_known::<ModelServing>();
                 context.request(keys).await;
             }
             Change::Apply(serving) => {
@@ -252,7 +250,6 @@ where
 {
     let api = Api::<K>::all(context.client.clone());
     let mut changes = std::pin::pin!(follow::changes(api, selector));
-    let mut first = true;
     while let Some(change) = changes.next().await {
         if let Change::Interrupted(error) = &change {
             tracing::warn!(kind = %K::kind(&()), %error, "the watch broke");
@@ -260,7 +257,7 @@ where
         let is_list = matches!(change, Change::Reset(_));
         let keys = context.index.update(change);
         if is_list {
-            context.is_known(&mut first);
+            context.is_known::<K>();
         }
         context.request(keys).await;
     }
@@ -268,55 +265,19 @@ where
 
 /// Follows the definition of PodGroups, and PodGroups as long as it is there.
 async fn definitions(context: Arc<Context>) {
-    let api = Api::<CustomResourceDefinition>::all(context.client.clone());
-    let selector = Selector {
-        fields: Some(format!("metadata.name={POD_GROUPS}")),
-        ..Selector::default()
-    };
-    let mut changes = std::pin::pin!(follow::changes(api, selector));
-    let mut pod_groups: Option<PodGroups> = None;
-    let mut first = true;
-    while let Some(change) = changes.next().await {
-        let definition = match change {
-            Change::Reset(all) => all.into_iter().next(),
-            Change::Apply(definition) => Some(definition),
-            Change::Delete(_) => None,
-            Change::Undecodable { error, .. } => {
-                tracing::warn!(%error, "the definition of PodGroups cannot be read");
-                continue;
-            }
-            Change::Interrupted(error) => {
-                tracing::warn!(%error, "the watch of definitions broke");
-                continue;
-            }
-        };
+    let mut definitions = std::pin::pin!(optional::definition(context.client.clone(), POD_GROUPS));
+    let mut pod_groups: Option<optional::Task> = None;
+    while let Some(definition) = definitions.next().await {
         let support = definition.as_ref().map(gang::Support::of);
         if support.is_none() {
             pod_groups = None;
-            context.is_known(&mut first);
+            context.is_known::<PodGroupObject>();
         } else if pod_groups.is_none() {
-            // Counts as known once PodGroups are.
-            first = false;
-            pod_groups = Some(PodGroups::follow(context.clone()));
+            let watch = children::<PodGroupObject>(context.clone(), owned());
+            pod_groups = Some(optional::Task::spawn(watch));
         }
         let keys = context.index.set_gang(support);
         context.request(keys).await;
-    }
-}
-
-/// The watch of PodGroups, which ends with this.
-struct PodGroups(AbortHandle);
-
-impl PodGroups {
-    fn follow(context: Arc<Context>) -> Self {
-        let watch = tokio::spawn(children::<PodGroupObject>(context, owned()));
-        Self(watch.abort_handle())
-    }
-}
-
-impl Drop for PodGroups {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 
@@ -324,7 +285,7 @@ impl Drop for PodGroups {
 async fn work(serving: Arc<ModelServing>, context: Arc<Context>) -> Result<Action, Error> {
     // An error says that the sender is gone, which is this context.
     let mut known = context.known.subscribe();
-    drop(known.wait_for(|known| *known >= KINDS).await);
+    drop(known.wait_for(|known| known.len() >= KINDS).await);
     let work = Work::begin(context.observer.clone());
     let result = reconcile(serving, context).await;
     work.end(if result.is_ok() {

@@ -7,6 +7,7 @@ use kthena_api::name::{Serving, role_instance};
 use serde_json::{Value, json};
 
 use super::metadata;
+use crate::leader_worker_set;
 
 /// Where in a ModelServing a pod belongs, and what it is made from.
 #[derive(Debug, Clone, Copy)]
@@ -109,7 +110,10 @@ impl Place<'_> {
         if !annotations.is_empty() {
             metadata["annotations"] = json!(annotations);
         }
-        json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": self.spec(template) })
+        let mut pod =
+            json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": self.spec(template) });
+        leader_worker_set::pod::complete(self, &mut pod);
+        pod
     }
 
     fn spec(&self, template: &PodTemplate) -> Value {

@@ -13,6 +13,7 @@ use super::draft::Draft;
 use super::group::{Group, Instance, Status};
 use super::index::Index;
 use super::observe::PodState;
+use super::plugin::Registry;
 use super::revision::Revisions;
 
 /// Looks into what a controller knows.
@@ -50,7 +51,13 @@ pub fn groups(serving: &ModelServing, observed: &Observed) -> Value {
         .collect();
     let revisions = Revisions::of(serving, &observed.revisions, &own);
     // Nothing here depends on the time.
-    let draft = Draft::new(serving, observed, &revisions, Timestamp::UNIX_EPOCH);
+    let draft = Draft::new(
+        serving,
+        observed,
+        &revisions,
+        &Registry::empty(),
+        Timestamp::UNIX_EPOCH,
+    );
     let there = draft.groups.values().filter(|group| group.exists());
     let groups = there.map(|group| {
         let name = Serving(draft.name).group(group.ordinal);

@@ -5,6 +5,7 @@
 //! time, and writes the authority where it is missing. Several processes may do this at once; they agree through the Secret.
 //!
 //! ```no_run
+//! use kthena_sdk::model_serving::plugin::Registry;
 //! use kthena_sdk::webhook::{self, Config};
 //! use kthena_sdk::webhook::keeper::{self, Keeper};
 //! # use kthena_sdk::process::{Certificate, all_interfaces, terminated};
@@ -26,7 +27,7 @@
 //!     timeout: None,
 //! };
 //! let end = async { terminated().await.unwrap_or_default() };
-//! webhook::serve(config, webhook::workload(), end).await?;
+//! webhook::serve(config, webhook::workload(Registry::built_in()), end).await?;
 //! # Ok(())
 //! # }
 //! ```

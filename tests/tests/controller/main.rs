@@ -4,6 +4,7 @@ mod bed;
 
 mod drain;
 mod gang;
+mod leader_worker_set;
 mod life;
 mod manager;
 mod manifests;

@@ -8,7 +8,7 @@ use super::super::pod::Place;
 use super::{BoxError, Plugin};
 
 /// Its name.
-pub(super) const NAME: &str = "lws-standard-labels";
+pub(super) const NAME: &str = labels::LWS_PLUGIN;
 
 /// The kind of the owner whose name the labels carry.
 const OWNER: &str = "LeaderWorkerSet";
