@@ -7,7 +7,9 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use kthena_tests::{cluster::Cluster, command::output, process::Process, proxy::Proxy, reserve::Port};
+use kthena_tests::{
+    cluster::Cluster, command::output, controller::Controller, process::Process, proxy::Proxy, reserve::Port,
+};
 
 /// Pages with commands.
 const PAGES: [&str; 2] = ["README.md", "examples/quickstart/README.md"];
@@ -67,6 +69,10 @@ async fn every_documented_command_works() -> Result<()> {
                 ["curl", ..] => Ok(()),
                 ["kubectl", ref arguments @ ..] => kubectl(arguments).await,
                 ["kthena-proxy", ref arguments @ ..] => proxy(arguments).await,
+                ["kthena-controller", ref arguments @ ..] => {
+                    let next = commands.get(at + 1).context("the page says what to look at")?;
+                    controller(arguments, next).await
+                }
                 _ => bail!("{page}: nobody runs {command:?}"),
             };
             run.with_context(|| format!("{page}: {command}"))?;
@@ -100,6 +106,28 @@ async fn proxy(arguments: &[&str]) -> Result<()> {
         builder = builder.argument(word);
     }
     builder.start().await?.until_ready().await
+}
+
+async fn controller(arguments: &[&str], curl: &str) -> Result<()> {
+    let cluster = Cluster::builder().start().await?;
+    let space = cluster.namespace("documents").await?;
+    let account = Controller::account(&cluster, &space).await?;
+    let port = Port::reserve()?;
+    // Another port than the usual one, and the namespace that a pod would find in its files.
+    let here = [
+        format!("--port={}", port.number()),
+        format!("--pod-namespace={}", space.name()),
+    ];
+    let here = here.iter().map(String::as_str);
+    let arguments: Vec<&str> = arguments.iter().copied().chain(here).collect();
+    let controller = Controller::with(&account, "documents", &arguments).await?;
+    controller.until_ready("ok").await?;
+    for url in curl.split_whitespace().filter(|word| word.contains("://")) {
+        let (_, path) = url.split_once(":8080").context("the port is the usual one")?;
+        let answer = controller.health(path).await?;
+        ensure!(answer.status == 200, "{path}: {}", answer.text());
+    }
+    Ok(())
 }
 
 async fn quickstart(program: &str, arguments: &[&str], curl: &str) -> Result<()> {
