@@ -12,12 +12,13 @@ use kthena_tests::{cluster::Cluster, command::output, process::Process, proxy::P
 /// Pages with commands.
 const PAGES: [&str; 2] = ["README.md", "examples/quickstart/README.md"];
 
-/// Commands that something else runs: this test would have to run itself, install gigabytes, or take ten minutes (the bench has
-/// a smoke test).
-const RUN_ELSEWHERE: [&str; 3] = [
+/// Commands that something else runs: this test would have to run itself, install gigabytes, or take ten minutes (the benches have
+/// smoke tests).
+const RUN_ELSEWHERE: [&str; 4] = [
     "cargo xtask test",
     "cargo xtask test --real-engines",
     "cargo xtask bench --peers",
+    "cargo xtask bench controller",
 ];
 
 fn root() -> PathBuf {
