@@ -91,6 +91,8 @@ fn kwok(dir: &Path, kubeconfig: &Path) -> Result<Component> {
         .args([
             "--manage-all-nodes=false",
             "--manage-nodes-with-label-selector=type=kwok",
+            // Without leases nodes count as lost after 50 seconds, and their pods as not ready.
+            "--node-lease-duration-seconds=40",
         ]);
     Ok(component)
 }
