@@ -20,6 +20,10 @@ mod selection;
 
 use selection::Controller;
 
+/// Watches and requests allocate and free much.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// How long the API server may be silent: a watch ends by itself after 290 s.
 const API_READ_TIMEOUT: Duration = Duration::from_secs(300);
 
