@@ -60,7 +60,7 @@ struct Args {
     tls_private_key_file: PathBuf,
 }
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     // Two TLS providers are compiled in, so rustls cannot choose one.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::{FutureExt, StreamExt, stream};
 use k8s_openapi::api::apps::v1::ControllerRevision;
-use k8s_openapi::api::core::v1::{Pod as KubePod, Service};
+use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::events::v1::Event as KubeEvent;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
@@ -93,13 +93,13 @@ pub async fn run(client: Client, workers: u16) {
     let (store, writer) = reflector::store::<ModelServing>();
     let mut watches = JoinSet::new();
     watches.spawn(servings(context.clone(), writer));
-    watches.spawn(children::<KubePod>(context.clone(), owned()));
+    watches.spawn(children::<super::lean::LeanPod>(context.clone(), owned()));
     watches.spawn(children::<Service>(context.clone(), owned()));
     watches.spawn(children::<ControllerRevision>(context.clone(), owned()));
     watches.spawn(definitions(context.clone()));
     let queue = stream::poll_fn(move |waker| waiting.poll_recv(waker));
     let queue = queue.map(Ok::<_, std::convert::Infallible>);
-    let config = controller::Config::default().concurrency(workers);
+    let config = controller::Config::default().concurrency(workers).debounce(Duration::from_millis(100));
     let reconcile = |serving, context| reconcile(serving, context).boxed();
     let results = controller::applier(reconcile, on_error, context, store, queue, config);
     // Failures have been logged where they are counted.
