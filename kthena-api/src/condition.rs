@@ -18,12 +18,46 @@ pub mod model_serving {
     pub const PROGRESSING: &str = "Progressing";
     /// A new revision is being rolled out.
     pub const UPDATE_IN_PROGRESS: &str = "UpdateInProgress";
+    /// Something cannot be done: an object is refused by the API server, or a pod by a plugin. Not there otherwise.
+    pub const REPLICA_FAILURE: &str = "ReplicaFailure";
+    /// Reason of [`REPLICA_FAILURE`]: a plugin refuses pods, or cannot be made.
+    pub const PLUGIN_FAILED: &str = "PluginFailed";
+    /// Reason of [`REPLICA_FAILURE`]: a request to the API server failed.
+    pub const REQUEST_FAILED: &str = "RequestFailed";
     /// Reason of [`AVAILABLE`].
     pub const ALL_GROUPS_READY: &str = "AllGroupsReady";
     /// Reason of [`PROGRESSING`].
     pub const GROUP_PROGRESSING: &str = "GroupProgressing";
     /// Reason of [`UPDATE_IN_PROGRESS`].
     pub const GROUPS_UPDATING: &str = "GroupsUpdating";
+}
+
+/// Condition types of a LeaderWorkerSet. All but the last are those of its own project.
+pub mod leader_worker_set {
+    /// Every group is ready.
+    pub const AVAILABLE: &str = "Available";
+    /// Some group is not ready yet.
+    pub const PROGRESSING: &str = "Progressing";
+    /// A new template is being rolled out.
+    pub const UPDATE_IN_PROGRESS: &str = "UpdateInProgress";
+    /// A ModelServing does all that the LeaderWorkerSet asks for.
+    pub const MAPPED: &str = "workload.serving.volcano.sh/Mapped";
+    /// Reason of [`AVAILABLE`].
+    pub const ALL_GROUPS_READY: &str = "AllGroupsReady";
+    /// Reason of [`PROGRESSING`].
+    pub const GROUPS_PROGRESSING: &str = "GroupsProgressing";
+    /// Reason of [`UPDATE_IN_PROGRESS`].
+    pub const GROUPS_UPDATING: &str = "GroupsUpdating";
+    /// Reason of [`MAPPED`] while it is `True`.
+    pub const ALL_FIELDS_HONOURED: &str = "AllFieldsHonoured";
+    /// Reason of [`MAPPED`] while it is `False`: the ModelServing is there, but something asked for has no effect.
+    pub const FIELDS_NOT_HONOURED: &str = "FieldsNotHonoured";
+    /// Reason of [`MAPPED`] while it is `False`: there is a ModelServing of the same name which belongs to somebody else.
+    pub const NOT_OWNED: &str = "ModelServingNotOwned";
+    /// Reason of [`MAPPED`] while it is `Unknown`: what an earlier LeaderWorkerSet has left is being removed.
+    pub const WAITING_FOR_REMOVAL: &str = "WaitingForRemoval";
+    /// Reason of [`MAPPED`] while it is `False`: the API server does not take the ModelServing.
+    pub const REFUSED: &str = "ModelServingRefused";
 }
 
 /// Condition types of a ModelBooster.

@@ -5,6 +5,10 @@
 //! k8s-openapi expects a string, nor a field newer than the version of Kubernetes that a binary was built for.
 //!
 //! Their schemas come from a real API server, see `kubernetes.schemas.json` and `cargo xtask codegen`.
+//!
+//! Kinds of other projects have a module each.
+
+pub mod leader_worker_set;
 
 use std::{borrow::Cow, collections::BTreeMap, fmt, marker::PhantomData, sync::LazyLock};
 

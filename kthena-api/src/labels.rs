@@ -80,6 +80,8 @@ pub const QUEUE_NAME: &str = "scheduling.volcano.sh/queue-name";
 pub const POD_GROUP_NAME: &str = "scheduling.k8s.io/group-name";
 /// Annotation on pods: `<role>-<instance ordinal>`, the task that Volcano sees.
 pub const VOLCANO_TASK_SPEC: &str = "volcano.sh/task-spec";
+/// Annotation on a ModelServing, set by its user: with the value [`TRUE`] it gets a PodDisruptionBudget.
+pub const POD_DISRUPTION_BUDGET: &str = "modelserving.volcano.sh/pod-disruption-budget";
 /// Annotation on pods, with the value [`TRUE`]: their ServingGroup is there for the time of a rollout only.
 pub const SURGE: &str = "modelserving.volcano.sh/surge";
 /// Annotation on pods, set by their user: pods with a lower cost are removed first.
@@ -92,6 +94,14 @@ pub const LWS_GROUP_INDEX: &str = "leaderworkerset.sigs.k8s.io/group-index";
 pub const LWS_WORKER_INDEX: &str = "leaderworkerset.sigs.k8s.io/worker-index";
 /// Label on pods of a ModelServing that belongs to a LeaderWorkerSet: key shared by the group.
 pub const LWS_GROUP_KEY: &str = "leaderworkerset.sigs.k8s.io/group-key";
+/// Annotation on a ModelServing that belongs to a LeaderWorkerSet: the `replicas` of that which it has taken over.
+pub const LWS_REPLICAS: &str = "leaderworkerset.sigs.k8s.io/replicas";
+/// Annotation on pods of a ModelServing that belongs to a LeaderWorkerSet: pods in their group.
+pub const LWS_SIZE: &str = "leaderworkerset.sigs.k8s.io/size";
+/// Annotation on worker pods of a ModelServing that belongs to a LeaderWorkerSet: name of their leader's pod.
+pub const LWS_LEADER_NAME: &str = "leaderworkerset.sigs.k8s.io/leader-name";
+/// Plugin of a ModelServing that belongs to a LeaderWorkerSet: it puts the labels of a LeaderWorkerSet's pods on its pods.
+pub const LWS_PLUGIN: &str = "lws-standard-labels";
 /// Annotation on webhook configurations: cert-manager writes the CA of this Certificate into them.
 pub const CERT_MANAGER_INJECT_CA_FROM: &str = "cert-manager.io/inject-ca-from";
 
@@ -106,6 +116,13 @@ pub const ENV_GROUP_SIZE: &str = "GROUP_SIZE";
 pub const ENV_ENTRY_ADDRESS: &str = "ENTRY_ADDRESS";
 /// Environment variable: 0 on the entry pod, 1 and more on worker pods.
 pub const ENV_WORKER_INDEX: &str = "WORKER_INDEX";
+
+/// Environment variable, where a LeaderWorkerSet is behind it: as [`ENV_ENTRY_ADDRESS`].
+pub const ENV_LWS_LEADER_ADDRESS: &str = "LWS_LEADER_ADDRESS";
+/// Environment variable, where a LeaderWorkerSet is behind it: as [`ENV_GROUP_SIZE`].
+pub const ENV_LWS_GROUP_SIZE: &str = "LWS_GROUP_SIZE";
+/// Environment variable, where a LeaderWorkerSet is behind it: as [`ENV_WORKER_INDEX`].
+pub const ENV_LWS_WORKER_INDEX: &str = "LWS_WORKER_INDEX";
 
 // --- Environment that a ModelBooster's backend understands ---
 
@@ -138,6 +155,8 @@ pub const BOOSTER_DOWNLOADER_IMAGE_KEY: &str = "model_serving_downloader_image";
 pub const BOOSTER_RUNTIME_IMAGE_KEY: &str = "model_serving_runtime_image";
 /// Source of the events on a ModelServing.
 pub const MODEL_SERVING_EVENT_SOURCE: &str = "modelserving-controller";
+/// Source of the events on a LeaderWorkerSet.
+pub const LEADER_WORKER_SET_EVENT_SOURCE: &str = "leaderworkerset-controller";
 /// Event on a ModelServing: instances of a role are being created.
 pub const EVENT_ROLE_CREATING: &str = "RoleCreating";
 /// Event on a ModelServing: a role instance runs.

@@ -99,8 +99,7 @@ pub struct PluginScope {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
 
-    /// `Entry` for entry pods, `Worker` for worker pods, `All` for both; both if absent. Any other value selects no
-    /// pod.
+    /// `Entry` for entry pods, `Worker` for worker pods, `All` for both; both if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub target: Option<PluginTarget>,

@@ -11,21 +11,51 @@ pub(crate) enum Controller {
     Autoscaler,
 }
 
+/// A controller was asked for by name that this version does not have.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("--controllers names {0}, which is not part of this version")]
+pub(crate) struct Missing(&'static str);
+
 impl Controller {
     const ALL: [Self; 3] = [Self::ModelServing, Self::ModelBooster, Self::Autoscaler];
 
-    const fn name(self) -> &'static str {
+    /// As flags, metrics and logs call it.
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::ModelServing => "modelserving",
             Self::ModelBooster => "modelbooster",
             Self::Autoscaler => "autoscaler",
         }
     }
+
+    const fn is_there(self) -> bool {
+        matches!(self, Self::ModelServing)
+    }
+}
+
+/// The controllers to run by a list.
+///
+/// # Errors
+///
+/// Where the list names one that this version does not have: to leave it out would be to do something else than was asked for.
+pub(crate) fn chosen(list: &str) -> Result<Vec<Controller>, Missing> {
+    let named = |controller: Controller| {
+        let mut entries = list.split(',').map(str::trim);
+        entries.any(|entry| entry.strip_prefix('+').unwrap_or(entry) == controller.name())
+    };
+    let (there, missing): (Vec<_>, Vec<_>) = enabled(list).into_iter().partition(|it| it.is_there());
+    for controller in missing {
+        if named(controller) {
+            return Err(Missing(controller.name()));
+        }
+        tracing::info!(controller = controller.name(), "this version does not have it");
+    }
+    Ok(there)
 }
 
 /// The controllers that a list enables: `name` or `+name` turns one on, `-name` off, the first mention counts; `*` turns on all that are not
 /// mentioned. A list that enables none enables all.
-pub(crate) fn enabled(list: &str) -> Vec<Controller> {
+fn enabled(list: &str) -> Vec<Controller> {
     let entries: Vec<&str> = list
         .split(',')
         .map(str::trim)
@@ -79,6 +109,24 @@ mod tests {
             ("-modelserving,+modelserving", all),
         ] {
             assert_eq!(enabled(list), expected, "{list:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_cannot_be_asked_for_by_name() {
+        let serving = Ok(vec![Controller::ModelServing]);
+        for (list, expected) in [
+            ("*", &serving),
+            ("", &serving),
+            ("modelserving", &serving),
+            ("*,-modelbooster,-autoscaler", &serving),
+            ("*,-modelserving", &Ok(Vec::new())),
+            ("-modelbooster", &serving),
+            ("modelserving,modelbooster", &Err(Missing("modelbooster"))),
+            ("*, +autoscaler", &Err(Missing("autoscaler"))),
+            ("-autoscaler,autoscaler,*", &serving),
+        ] {
+            assert_eq!(&chosen(list), expected, "{list:?}");
         }
     }
 }

@@ -136,6 +136,7 @@ fn webhook_config(args: &Args) -> webhook::Config {
             key: args.webhook_tls_private_key_file.clone(),
         },
         grace: WEBHOOK_GRACE,
+        timeout: None,
     }
 }
 

@@ -9,10 +9,17 @@ pub use k8s_openapi;
 pub use kthena_api as api;
 pub use kube;
 
+#[cfg(feature = "leader")]
+pub mod leader;
+
+pub mod leader_worker_set;
 pub mod model_serving;
 
 #[cfg(feature = "process")]
 pub mod process;
+
+#[cfg(feature = "runtime")]
+pub mod telemetry;
 
 #[cfg(feature = "runtime")]
 pub mod watch;

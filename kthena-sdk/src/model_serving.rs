@@ -7,6 +7,7 @@
 mod action;
 #[cfg(feature = "runtime")]
 pub mod controller;
+pub mod disruption;
 mod draft;
 mod established;
 #[cfg(feature = "runtime")]
@@ -24,6 +25,7 @@ pub mod metadata;
 pub mod notice;
 mod observe;
 mod plan;
+pub mod plugin;
 pub mod pod;
 mod recovery;
 pub mod resource;
@@ -35,10 +37,12 @@ mod status;
 mod template;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(feature = "runtime")]
+pub mod view;
 
 pub use action::{Action, NewPod, Pods, Reason, Target, Unit};
 pub use draft::Observed;
 pub use failure::{Cause, Rank};
 pub use observe::{Child, Pod, PodState, controller};
-pub use plan::{Plan, plan};
+pub use plan::{Plan, plan, plan_with};
 pub use template::{Fingerprint, InvalidData, Template, Writing, role_hash};

@@ -23,6 +23,7 @@
 //! ```
 
 mod guard;
+pub mod optional;
 
 use std::fmt::Debug;
 

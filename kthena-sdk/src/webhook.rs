@@ -21,18 +21,22 @@ use std::fmt;
 use std::sync::Arc;
 
 use kthena_api::admission::{self, Object};
-use kthena_api::field::admission_message;
+use kthena_api::field::{FieldError, admission_message};
 use kthena_api::{
     AutoscalingPolicy, ExternalModelProvider, ModelBooster, ModelRoute, ModelServer, ModelServing,
 };
 use serde_json::Value;
 
+use crate::model_serving::plugin::Registry;
+
+#[cfg(feature = "keeper")]
+pub mod keeper;
 mod review;
 mod server;
 
 pub use crate::process::Certificate;
 pub use review::{Refusal, review};
-pub use server::{Config, Error, serve};
+pub use server::{Config, Error, Source, serve};
 
 /// What is about to be written.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,9 +77,21 @@ impl Hook {
     /// A webhook that refuses objects of one of Kthena's kinds in which something is wrong. All problems are told at once, each
     /// with its path.
     pub fn validating<K: Object>(path: &'static str) -> Self {
-        Self::new(path, |request| {
+        Self::validating_more::<K>(path, |_| Vec::new())
+    }
+
+    /// The same, with further checks. They see objects in which the others may have found problems.
+    pub fn validating_more<K: Object>(
+        path: &'static str,
+        more: impl Fn(&K) -> Vec<FieldError> + Send + Sync + 'static,
+    ) -> Self {
+        Self::new(path, move |request| {
             let errors = match admission::decode::<K>(request.object.clone()) {
-                Ok(object) => object.validate(),
+                Ok(object) => {
+                    let mut errors = object.validate();
+                    errors.append(&mut more(&object));
+                    errors
+                }
                 Err(errors) => errors,
             };
             if errors.is_empty() {
@@ -127,14 +143,17 @@ pub fn networking() -> Vec<Hook> {
     ]
 }
 
-/// The webhooks for workloads, which the controller manager serves.
-pub fn workload() -> Vec<Hook> {
+/// The webhooks for workloads, which the controller manager serves. ModelServings may use these plugins.
+pub fn workload(plugins: Registry) -> Vec<Hook> {
     vec![
         Hook::mutating::<ModelBooster>("/mutate/modelbooster"),
         Hook::mutating::<AutoscalingPolicy>("/mutate/autoscalingpolicy"),
         Hook::validating::<ModelBooster>("/validate/modelbooster"),
         Hook::validating::<AutoscalingPolicy>("/validate/autoscalingpolicy"),
-        Hook::validating::<ModelServing>("/validate-workload-ai-v1alpha1-modelserving"),
+        Hook::validating_more::<ModelServing>(
+            "/validate-workload-ai-v1alpha1-modelserving",
+            move |serving| plugins.validate(serving),
+        ),
     ]
 }
 

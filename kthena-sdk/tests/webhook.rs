@@ -70,6 +70,7 @@ async fn it_answers_reviews_once_its_certificate_is_there_and_follows_it() {
             key: folder.path().join("tls.key"),
         },
         grace: Duration::from_secs(5),
+        timeout: Some(Duration::from_secs(30)),
     };
     let (end, ended) = oneshot::channel::<()>();
     let server = tokio::spawn(webhook::serve(config, webhook::networking(), async {

@@ -2,29 +2,40 @@
 //!
 //! It looks after all namespaces, so a test that starts one needs a cluster of its own.
 
-use std::{path::PathBuf, process::Command};
+use std::{
+    path::PathBuf,
+    process::{Command, ExitStatus},
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 
 use crate::{
     cargo,
     cluster::{Cluster, Identity, Namespace},
+    http,
     process::Process,
+    reserve::Port,
+    wait,
 };
 
 /// The permissions that the controller needs, as a ClusterRole called [`ROLE_NAME`].
 pub const ROLE: &str = include_str!("controller/role.yaml");
-/// The name of [`ROLE`], and of the service account.
+/// The permissions that it needs in its own namespace, as a Role of the same name.
+pub const OWN_ROLE: &str = include_str!("controller/own.yaml");
+/// The name of [`ROLE`] and [`OWN_ROLE`], and of the service account.
 pub const ROLE_NAME: &str = "kthena-controller";
 
 /// A running controller. Dropping it kills it.
 #[derive(Debug)]
 pub struct Controller {
     process: Process,
+    /// Health and metrics, debugging.
+    ports: [Port; 2],
 }
 
 impl Controller {
-    /// A service account of the namespace that may do what [`ROLE`] says.
+    /// A service account of the namespace that may do what [`ROLE`] says, and there what [`OWN_ROLE`] says.
     pub async fn account(cluster: &Cluster, space: &Namespace) -> Result<Identity> {
         cluster.apply(ROLE).await?;
         let account = cluster.service_account(space.name(), ROLE_NAME).await?;
@@ -35,23 +46,91 @@ impl Controller {
             space.name()
         );
         cluster.apply(&binding).await?;
+        space.apply(OWN_ROLE).await?;
+        let binding = format!(
+            "{{apiVersion: rbac.authorization.k8s.io/v1, kind: RoleBinding, metadata: {{name: {ROLE_NAME}}},
+              roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: {ROLE_NAME}}},
+              subjects: [{{kind: ServiceAccount, name: {ROLE_NAME}, namespace: {}}}]}}",
+            space.name()
+        );
+        space.apply(&binding).await?;
         Ok(account)
     }
 
     /// A controller without webhooks. It finds its API server through the identity's kubeconfig.
     pub async fn start(identity: &Identity) -> Result<Self> {
+        Self::with(identity, "controller", &["--enable-webhook=false"]).await
+    }
+
+    /// A controller with these flags, whose log is called so.
+    pub async fn with(identity: &Identity, name: &str, flags: &[&str]) -> Result<Self> {
         let program: PathBuf = tokio::task::spawn_blocking(|| cargo::binary("kthena-controller"))
             .await
             .context("building the controller")??;
+        let ports = [Port::reserve()?, Port::reserve()?];
         let mut command = Command::new(program);
         command
             .arg("--kubeconfig")
             .arg(identity.kubeconfig())
-            .args(["--enable-webhook=false", "--controllers=modelserving"]);
-        let log = identity.kubeconfig().with_file_name("controller.log");
+            .arg("--controllers=modelserving")
+            .arg(format!("--metrics-bind-address=127.0.0.1:{}", ports[0].number()))
+            .arg(format!("--debug-port={}", ports[1].number()))
+            .args(flags);
+        let log = identity.kubeconfig().with_file_name(format!("{name}.log"));
         Ok(Self {
-            process: Process::start("kthena-controller", &mut command, log)?,
+            process: Process::start(name, &mut command, log)?,
+            ports,
         })
+    }
+
+    /// What it answers about its health and metrics at a path such as `/readyz`.
+    pub async fn health(&self, path: &str) -> Result<http::Answer> {
+        http::get(&format!("http://127.0.0.1:{}{path}", self.ports[0].number())).await
+    }
+
+    /// What it knows.
+    pub async fn cache(&self) -> Result<http::Answer> {
+        let port = self.ports[1].number();
+        http::get(&format!("http://127.0.0.1:{port}/debug/modelserving/cache")).await
+    }
+
+    /// The values of all metrics whose lines contain every one of the texts.
+    pub async fn metrics(&self, parts: &[&str]) -> Result<Vec<f64>> {
+        let page = self.health("/metrics").await?.text();
+        let lines = page
+            .lines()
+            .filter(|line| parts.iter().all(|part| line.contains(part)));
+        let values = lines.filter_map(|line| line.rsplit_once(' ')?.1.parse().ok());
+        Ok(values.collect())
+    }
+
+    /// Waits until `/readyz` says this.
+    pub async fn until_ready(&self, expected: &str) -> Result<()> {
+        let look = || async { Ok(self.health("/readyz").await?.text()) };
+        let found = wait::until_value("readiness", look, |text| text == expected).await;
+        found
+            .map(drop)
+            .with_context(|| format!("the last lines:\n{}", self.tail()))
+    }
+
+    /// SIGTERM, and the end that comes of it.
+    pub async fn stop(&mut self) -> ExitStatus {
+        self.process.stop(Duration::from_secs(30)).await
+    }
+
+    /// Waits until it ends by itself.
+    pub async fn until_ended(&mut self) -> Result<ExitStatus> {
+        let process = &mut self.process;
+        let ended = async {
+            loop {
+                match process.exited() {
+                    Some(status) => return status,
+                    None => wait::a_moment().await,
+                }
+            }
+        };
+        let ended = tokio::time::timeout(wait::PATIENCE, ended).await;
+        ended.with_context(|| format!("it goes on; the last lines:\n{}", self.tail()))
     }
 
     /// Ends it without a warning, as a node that loses its power would.

@@ -5,6 +5,7 @@ use crate::{
     cel,
     field::{FieldError, FieldErrors, FieldPath},
     int_or_string::{IntOrString, Round},
+    labels,
     model_serving::{
         ModelServing, ModelServingSpec, PodTemplate, RecoveryPolicy, Role, RollingUpdateConfiguration,
         RolloutStrategyType,
@@ -48,6 +49,7 @@ impl Validate for ModelServing {
     fn validate(&self) -> Vec<FieldError> {
         let mut errors = FieldErrors::new();
         check_name_length(self, &mut errors);
+        check_annotations(self, &mut errors);
         check_role_names(&self.spec, &mut errors);
         check_images(&self.spec, &mut errors);
         check_replicas(&self.spec, &mut errors);
@@ -94,6 +96,16 @@ fn check_name_length(serving: &ModelServing, errors: &mut FieldErrors) {
             let detail = format!("the name of a pod, such as {longest:?}, {error}");
             errors.invalid(FieldPath::new("metadata").child("name"), name.as_str(), detail);
         }
+    }
+}
+
+fn check_annotations(serving: &ModelServing, errors: &mut FieldErrors) {
+    let annotations = serving.metadata.annotations.as_ref();
+    let budget = annotations.and_then(|all| all.get(labels::POD_DISRUPTION_BUDGET));
+    if let Some(budget) = budget.filter(|budget| !["true", "false"].contains(&budget.as_str())) {
+        let path = FieldPath::new("metadata").child("annotations");
+        let path = path.key(labels::POD_DISRUPTION_BUDGET);
+        errors.push(FieldError::unsupported(path, budget.as_str(), &["true", "false"]));
     }
 }
 
@@ -310,6 +322,11 @@ fn check_known_values(spec: &ModelServingSpec, errors: &mut FieldErrors) {
         errors.known(
             path.child("plugins").index(index).child("type"),
             plugin.type_.as_ref(),
+        );
+        let target = plugin.scope.as_ref().and_then(|scope| scope.target.as_ref());
+        errors.known(
+            path.child("plugins").index(index).child("scope").child("target"),
+            target.filter(|target| !target.as_str().is_empty()),
         );
     }
     if let Some(topology) = &spec.template.network_topology {

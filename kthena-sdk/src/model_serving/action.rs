@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use serde_json::Value;
 
 /// Something to do. Actions are done in their order; each may be the last one that is done.
@@ -25,6 +26,12 @@ pub enum Action {
     ApplyPodGroup(Value),
     /// Removes a PodGroup.
     DeletePodGroup(Target),
+    /// Makes a PodDisruptionBudget.
+    CreateBudget(Box<PodDisruptionBudget>),
+    /// Makes the PodDisruptionBudget that is there be like this.
+    UpdateBudget(Box<PodDisruptionBudget>),
+    /// Removes a PodDisruptionBudget.
+    DeleteBudget(Target),
     /// Removes pods.
     DeletePods(Pods),
     /// Removes a Service.

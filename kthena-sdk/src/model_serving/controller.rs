@@ -1,6 +1,7 @@
 //! The controller of ModelServings: watches, plans, and what is done about them.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,9 +9,10 @@ use futures::{FutureExt, StreamExt, stream};
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::events::v1::Event as KubeEvent;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
+use kthena_api::condition::model_serving as types;
 use kthena_api::{ModelServing, ModelServingStatus, labels};
 use kube::api::PostParams;
 use kube::runtime::controller::{self, Action};
@@ -21,14 +23,19 @@ use kube::{Api, Client, Resource};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::JoinSet;
 
 use super::execute::{Error, Executor};
 use super::gang::{self, PodGroupObject};
 use super::index::{Index, Indexed, Key};
+use super::lean::LeanPod;
 use super::notice::{self, Notice};
-use super::plan;
-use crate::watch::{self as follow, Change, Selector};
+use super::plan_with;
+use super::plugin::Registry;
+use super::status::set_failure;
+use super::view::View;
+use crate::telemetry::{Observer, Outcome, Work};
+use crate::watch::{self as follow, Change, Selector, optional};
 
 /// Name of the definition of PodGroups.
 const POD_GROUPS: &str = "podgroups.scheduling.volcano.sh";
@@ -43,16 +50,39 @@ const LONGEST_NOTE: usize = 1000;
 /// ModelServings that may wait to be looked at.
 const REQUESTS: usize = 4096;
 /// Kinds that must be known before anything is planned: otherwise what is there already would be made again.
-const KINDS: usize = 5;
+const KINDS: usize = 6;
+
+/// The controller of ModelServings.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), kthena_sdk::kube::Error> {
+/// use kthena_sdk::model_serving::{controller::Controller, plugin::Registry};
+///
+/// let client = kthena_sdk::kube::Client::try_default().await?;
+/// let controller = Controller::new(client, 5, Registry::built_in(), std::sync::Arc::new(()));
+/// let stop = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
+/// controller.run(stop).await;
+/// # Ok(())
+/// # }
+/// ```
+pub struct Controller {
+    context: Arc<Context>,
+    waiting: mpsc::Receiver<ObjectRef<ModelServing>>,
+    store: reflector::Store<ModelServing>,
+    writer: reflector::store::Writer<ModelServing>,
+    workers: u16,
+}
 
 /// What watches and reconciles share.
 struct Context {
     client: Client,
+    plugins: Registry,
+    observer: Arc<dyn Observer>,
     recorder: Recorder,
     index: Arc<Index>,
     requests: mpsc::Sender<ObjectRef<ModelServing>>,
-    /// How many kinds are known.
-    known: watch::Sender<usize>,
+    /// Kinds that are known.
+    known: watch::Sender<BTreeSet<Cow<'static, str>>>,
     marks: Mutex<HashMap<Key, Mark>>,
 }
 
@@ -63,47 +93,87 @@ struct Mark {
     failures: u32,
     /// The status that was written last, and the version of the object that came of it: the watch may not know it yet.
     written: Option<(u64, ModelServingStatus)>,
+    /// What was told of what keeps pods from being made.
+    problems: BTreeSet<String>,
     /// What was told of what runs.
     running: notice::Running,
 }
 
-/// Runs until its future is dropped; at most so many ModelServings are worked on at a time.
-///
-/// ```no_run
-/// # async fn example() -> Result<(), kthena_sdk::kube::Error> {
-/// let client = kthena_sdk::kube::Client::try_default().await?;
-/// kthena_sdk::model_serving::controller::run(client, 5).await;
-/// # Ok(())
-/// # }
-/// ```
-pub async fn run(client: Client, workers: u16) {
-    let (requests, mut waiting) = mpsc::channel(REQUESTS);
-    let reporter = Reporter {
-        controller: labels::MODEL_SERVING_EVENT_SOURCE.to_owned(),
-        instance: None,
-    };
-    let context = Arc::new(Context {
-        recorder: Recorder::new(client.clone(), reporter),
-        client,
-        index: Arc::default(),
-        requests,
-        known: watch::Sender::new(0),
-        marks: Mutex::default(),
-    });
-    let (store, writer) = reflector::store::<ModelServing>();
-    let mut watches = JoinSet::new();
-    watches.spawn(servings(context.clone(), writer));
-    watches.spawn(children::<super::lean::LeanPod>(context.clone(), owned()));
-    watches.spawn(children::<Service>(context.clone(), owned()));
-    watches.spawn(children::<ControllerRevision>(context.clone(), owned()));
-    watches.spawn(definitions(context.clone()));
-    let queue = stream::poll_fn(move |waker| waiting.poll_recv(waker));
-    let queue = queue.map(Ok::<_, std::convert::Infallible>);
-    let config = controller::Config::default().concurrency(workers).debounce(Duration::from_millis(100));
-    let reconcile = |serving, context| reconcile(serving, context).boxed();
-    let results = controller::applier(reconcile, on_error, context, store, queue, config);
-    // Failures have been logged where they are counted.
-    results.for_each(|_result| std::future::ready(())).await;
+impl Controller {
+    /// A controller that works on so many ModelServings at a time at most, and tells the observer what it does. ModelServings may use these
+    /// plugins.
+    #[must_use]
+    pub fn new(client: Client, workers: u16, plugins: Registry, observer: Arc<dyn Observer>) -> Self {
+        let (requests, waiting) = mpsc::channel(REQUESTS);
+        let reporter = Reporter {
+            controller: labels::MODEL_SERVING_EVENT_SOURCE.to_owned(),
+            instance: None,
+        };
+        let context = Arc::new(Context {
+            recorder: Recorder::new(client.clone(), reporter),
+            client,
+            plugins,
+            observer,
+            index: Arc::default(),
+            requests,
+            known: watch::Sender::default(),
+            marks: Mutex::default(),
+        });
+        let (store, writer) = reflector::store();
+        Self {
+            context,
+            waiting,
+            store,
+            writer,
+            workers,
+        }
+    }
+
+    /// What it knows, at any time.
+    #[must_use]
+    pub fn view(&self) -> View {
+        View {
+            servings: self.store.clone(),
+            index: self.context.index.clone(),
+        }
+    }
+
+    /// Runs. Once `stop` resolves nothing new is begun, and this returns when what was under way has ended.
+    pub async fn run(self, stop: impl Future<Output = ()>) {
+        let Self {
+            context,
+            mut waiting,
+            store,
+            writer,
+            workers,
+        } = self;
+        let mut watches = JoinSet::new();
+        watches.spawn(servings(context.clone(), writer));
+        watches.spawn(children::<LeanPod>(context.clone(), owned()));
+        watches.spawn(children::<Service>(context.clone(), owned()));
+        watches.spawn(children::<ControllerRevision>(context.clone(), owned()));
+        watches.spawn(children::<PodDisruptionBudget>(context.clone(), owned()));
+        watches.spawn(definitions(context.clone()));
+        let stop = stop.shared();
+        let queue = stream::poll_fn(move |waker| waiting.poll_recv(waker)).take_until(stop.clone());
+        let queue = queue.map(Ok::<_, std::convert::Infallible>);
+        let config = controller::Config::default().concurrency(workers);
+        let work = |serving, context| work(serving, context).boxed();
+        let results = controller::applier(work, on_error, context.clone(), store, queue, config);
+        // Failures have been logged where they are counted.
+        let rest = results.for_each(|_result| std::future::ready(()));
+        let idle = async {
+            stop.await;
+            if context.known.borrow().len() >= KINDS {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            () = rest => {}
+            // Nothing was begun yet, and it would wait for the first lists.
+            () = idle => {}
+        }
+    }
 }
 
 /// Selects what belongs to a ModelServing.
@@ -122,9 +192,11 @@ impl Context {
         }
     }
 
-    fn is_known(&self, first: &mut bool) {
-        if std::mem::take(first) {
-            self.known.send_modify(|known| *known += 1);
+    /// Takes note that all of a kind is known, or that the cluster does not have the kind.
+    fn is_known<K: Resource<DynamicType = ()>>(&self) {
+        let is_news = self.known.send_if_modified(|known| known.insert(K::kind(&())));
+        if is_news && self.known.borrow().len() == KINDS {
+            self.observer.synced();
         }
     }
 }
@@ -132,7 +204,6 @@ impl Context {
 async fn servings(context: Arc<Context>, mut writer: reflector::store::Writer<ModelServing>) {
     let api = Api::<ModelServing>::all(context.client.clone());
     let mut changes = std::pin::pin!(follow::changes(api, Selector::default()));
-    let mut first = true;
     while let Some(change) = changes.next().await {
         match change {
             Change::Reset(all) => {
@@ -142,7 +213,7 @@ async fn servings(context: Arc<Context>, mut writer: reflector::store::Writer<Mo
                     writer.apply_watcher_event(&Event::InitApply(serving));
                 }
                 writer.apply_watcher_event(&Event::InitDone);
-                context.is_known(&mut first);
+                context.is_known::<ModelServing>();
                 context.request(keys).await;
             }
             Change::Apply(serving) => {
@@ -180,7 +251,6 @@ where
 {
     let api = Api::<K>::all(context.client.clone());
     let mut changes = std::pin::pin!(follow::changes(api, selector));
-    let mut first = true;
     while let Some(change) = changes.next().await {
         if let Change::Interrupted(error) = &change {
             tracing::warn!(kind = %K::kind(&()), %error, "the watch broke");
@@ -188,7 +258,7 @@ where
         let is_list = matches!(change, Change::Reset(_));
         let keys = context.index.update(change);
         if is_list {
-            context.is_known(&mut first);
+            context.is_known::<K>();
         }
         context.request(keys).await;
     }
@@ -196,95 +266,103 @@ where
 
 /// Follows the definition of PodGroups, and PodGroups as long as it is there.
 async fn definitions(context: Arc<Context>) {
-    let api = Api::<CustomResourceDefinition>::all(context.client.clone());
-    let selector = Selector {
-        fields: Some(format!("metadata.name={POD_GROUPS}")),
-        ..Selector::default()
-    };
-    let mut changes = std::pin::pin!(follow::changes(api, selector));
-    let mut pod_groups: Option<PodGroups> = None;
-    let mut first = true;
-    while let Some(change) = changes.next().await {
-        let definition = match change {
-            Change::Reset(all) => all.into_iter().next(),
-            Change::Apply(definition) => Some(definition),
-            Change::Delete(_) => None,
-            Change::Undecodable { error, .. } => {
-                tracing::warn!(%error, "the definition of PodGroups cannot be read");
-                continue;
-            }
-            Change::Interrupted(error) => {
-                tracing::warn!(%error, "the watch of definitions broke");
-                continue;
-            }
-        };
+    let mut definitions = std::pin::pin!(optional::definition(context.client.clone(), POD_GROUPS));
+    let mut pod_groups: Option<optional::Task> = None;
+    while let Some(definition) = definitions.next().await {
         let support = definition.as_ref().map(gang::Support::of);
         if support.is_none() {
             pod_groups = None;
-            context.is_known(&mut first);
+            context.is_known::<PodGroupObject>();
         } else if pod_groups.is_none() {
-            // Counts as known once PodGroups are.
-            first = false;
-            pod_groups = Some(PodGroups::follow(context.clone()));
+            let watch = children::<PodGroupObject>(context.clone(), owned());
+            pod_groups = Some(optional::Task::spawn(watch));
         }
         let keys = context.index.set_gang(support);
         context.request(keys).await;
     }
 }
 
-/// The watch of PodGroups, which ends with this.
-struct PodGroups(AbortHandle);
-
-impl PodGroups {
-    fn follow(context: Arc<Context>) -> Self {
-        let watch = tokio::spawn(children::<PodGroupObject>(context, owned()));
-        Self(watch.abort_handle())
-    }
-}
-
-impl Drop for PodGroups {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+/// Reconciles, once all is known, and tells of it.
+async fn work(serving: Arc<ModelServing>, context: Arc<Context>) -> Result<Action, Error> {
+    // An error says that the sender is gone, which is this context.
+    let mut known = context.known.subscribe();
+    drop(known.wait_for(|known| known.len() >= KINDS).await);
+    let work = Work::begin(context.observer.clone());
+    let result = reconcile(serving, context).await;
+    work.end(if result.is_ok() {
+        Outcome::Done
+    } else {
+        Outcome::Failed
+    });
+    result
 }
 
 async fn reconcile(serving: Arc<ModelServing>, context: Arc<Context>) -> Result<Action, Error> {
-    // An error says that the sender is gone, which is this context.
-    let mut known = context.known.subscribe();
-    drop(known.wait_for(|known| *known >= KINDS).await);
     let key = key_of(&serving);
     let serving = with_latest_status(&serving, &context, &key);
     let observed = context.index.observe(&key);
-    let plan = plan(&serving, &observed, Timestamp::now());
+    let plan = plan_with(&serving, &observed, &context.plugins, Timestamp::now());
     let executor = Executor {
         client: context.client.clone(),
         index: context.index.clone(),
     };
     if let Err(error) = executor.run(&key, &plan.actions).await {
-        complain(&context, &serving, &error).await;
+        let message = format!("{error}: {}", error.source);
+        let mut status = serving.status.clone().unwrap_or_default();
+        set_failure(
+            &mut status.conditions,
+            serving.metadata.generation,
+            types::REQUEST_FAILED,
+            Some(message.clone()),
+            Timestamp::now(),
+        );
+        if let Err(error) = report(&context, &executor, &serving, status).await {
+            tracing::debug!(%error, cause = %error.source, "a failure was not told");
+        }
+        complain(&context, &serving, message).await;
         return Err(error);
     }
     let mut notices = notice::decisions(&key.1, &plan);
-    let (running, tell_at) = {
+    let (running, tell_at, problems) = {
         let mut marks = context.marks.lock();
         let mark = marks.entry(key.clone()).or_default();
-        mark.running
-            .update(&key.1, &plan.running, &plan.whole, Timestamp::now())
+        let (running, tell_at) = mark
+            .running
+            .update(&key.1, &plan.running, &plan.whole, Timestamp::now());
+        let problems: Vec<String> = plan.problems.difference(&mark.problems).cloned().collect();
+        mark.problems.clone_from(&plan.problems);
+        (running, tell_at, problems)
     };
     notices.extend(running);
     tell(&context, &serving, notices).await;
-    if serving.status.as_ref() != Some(&plan.status)
-        && let Some(version) = executor.write_status(&key, &plan.status).await?
-    {
-        let mut marks = context.marks.lock();
-        marks.entry(key.clone()).or_default().written = Some((version, plan.status));
+    for problem in problems {
+        complain(&context, &serving, problem).await;
     }
+    report(&context, &executor, &serving, plan.status).await?;
     context.marks.lock().entry(key).or_default().failures = 0;
     let wake = plan.wake_at.into_iter().chain(tell_at).min().map(|time| {
         let left = time.duration_since(Timestamp::now());
         Duration::try_from(left).unwrap_or_default()
     });
     Ok(Action::requeue(wake.unwrap_or(RESYNC).min(RESYNC)))
+}
+
+/// Writes the status where it says anything new.
+async fn report(
+    context: &Context,
+    executor: &Executor,
+    serving: &ModelServing,
+    status: ModelServingStatus,
+) -> Result<(), Error> {
+    if serving.status.as_ref() == Some(&status) {
+        return Ok(());
+    }
+    let key = key_of(serving);
+    if let Some(version) = executor.write_status(&key, &status).await? {
+        let mut marks = context.marks.lock();
+        marks.entry(key).or_default().written = Some((version, status));
+    }
+    Ok(())
 }
 
 /// Writes events, each one by itself: they are about different groups, or different instances of one. One that cannot be written is no
@@ -315,8 +393,7 @@ async fn tell(context: &Context, serving: &ModelServing, notices: Vec<Notice>) {
 }
 
 /// Writes an event that says what went wrong. As long as it goes on, there is one, which is counted.
-async fn complain(context: &Context, serving: &ModelServing, error: &Error) {
-    let mut note = format!("{error}: {}", error.source);
+async fn complain(context: &Context, serving: &ModelServing, mut note: String) {
     if let Some((end, _)) = note.char_indices().nth(LONGEST_NOTE) {
         note.truncate(end);
     }

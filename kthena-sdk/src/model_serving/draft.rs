@@ -8,10 +8,12 @@ use kthena_api::model_serving::Role;
 use kthena_api::name::Serving;
 
 use super::action::{Action, NewPod, Pods, Reason, Target, Unit};
+use super::disruption::Budget;
 use super::gang::{self, PodGroup};
 use super::group::{self, Frame, Group, Instance, Status};
 use super::limit::{self, Limits, Recovery};
 use super::observe::{Child, Pod, PodState};
+use super::plugin::{self, Chain};
 use super::pod::{self, Place};
 use super::revision::{Revision, Revisions};
 use super::{established, metadata};
@@ -25,6 +27,8 @@ pub struct Observed {
     pub services: Vec<Child>,
     /// PodGroups.
     pub pod_groups: Vec<PodGroup>,
+    /// PodDisruptionBudgets.
+    pub budgets: Vec<Budget>,
     /// ControllerRevisions.
     pub revisions: Vec<Revision>,
     /// What PodGroups can do; `None` in a cluster that does not know them.
@@ -52,6 +56,9 @@ pub(super) struct Draft<'a> {
     pub(super) creations: Vec<Action>,
     /// When to look again although nothing has changed.
     pub(super) wake_at: Option<Timestamp>,
+    /// What keeps pods from being made, in words.
+    pub(super) problems: BTreeSet<String>,
+    plugins: Option<Chain<'a>>,
     taken: BTreeSet<&'a str>,
     taken_services: BTreeSet<&'a str>,
 }
@@ -61,15 +68,27 @@ impl<'a> Draft<'a> {
         serving: &'a ModelServing,
         observed: &'a Observed,
         revisions: &'a Revisions<'a>,
+        plugins: &plugin::Registry,
         now: Timestamp,
     ) -> Self {
+        let mut limits = Limits::of(serving);
+        let mut problems = BTreeSet::new();
+        let plugins = match plugins.chain(&serving.spec.plugins) {
+            Ok(chain) => Some(chain),
+            Err(error) => {
+                problems.insert(error.to_string());
+                // Nothing could take the place of what a rollout removes.
+                limits.paused = true;
+                None
+            }
+        };
         let uid = serving.metadata.uid.as_deref().unwrap_or_default();
         let pod_groups = observed.pod_groups.iter().map(|it| &it.child);
         Self {
             serving,
             name: serving.metadata.name.as_deref().unwrap_or_default(),
             observed,
-            limits: Limits::of(serving),
+            limits,
             revisions,
             groups: group::groups(uid, &observed.pods, &observed.services, pod_groups),
             established: established::Record::of(serving),
@@ -80,6 +99,8 @@ impl<'a> Draft<'a> {
             deletions: Vec::new(),
             creations: Vec::new(),
             wake_at: None,
+            problems,
+            plugins,
             taken: observed.pods.iter().map(|pod| pod.name.as_str()).collect(),
             taken_services: observed.services.iter().map(|it| it.name.as_str()).collect(),
         }
@@ -296,7 +317,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Makes pods of an instance: those of these indices whose names are free.
+    /// Makes pods of an instance: those of these indices whose names are free; none where a plugin refuses one.
     pub(super) fn create_pods(
         &mut self,
         group: u32,
@@ -313,6 +334,10 @@ impl<'a> Draft<'a> {
                 &own_hash
             }
         };
+        let Some(plugins) = &self.plugins else {
+            return;
+        };
+        let mut made = Vec::new();
         for index in indices {
             let place = Place {
                 serving: self.serving,
@@ -329,15 +354,18 @@ impl<'a> Draft<'a> {
                 // It is being deleted, or somebody else's. Its end will be seen.
                 continue;
             }
-            self.creations.push(Action::CreatePod(Box::new(NewPod {
-                unit: Unit {
-                    group,
-                    instance: Some((role.name.clone(), instance)),
-                },
-                index,
-                pod: place.pod(),
-            })));
+            let mut pod = place.pod();
+            if let Err(error) = plugins.adjust(&place, &mut pod) {
+                self.problems.insert(error.to_string());
+                return;
+            }
+            let unit = Unit {
+                group,
+                instance: Some((role.name.clone(), instance)),
+            };
+            made.push(Action::CreatePod(Box::new(NewPod { unit, index, pod })));
         }
+        self.creations.append(&mut made);
     }
 
     /// Makes all pods of an instance that has none. A Service that is left of an earlier one goes first: it would say that all pods

@@ -6,14 +6,17 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, stream};
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::{Pod as KubePod, Service};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kthena_api::{ModelServing, ModelServingStatus};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Client, Resource};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::gang::PodGroupObject;
-use super::index::{Index, Key};
-use super::{Action, NewPod, Pods, Target};
+use super::index::{Index, Indexed, Key};
+use super::lean::LeanPod;
+use super::{Action, NewPod, Pods, Target, controller};
 
 /// Who writes, as server-side apply and audit logs know it.
 pub const FIELD_MANAGER: &str = "kthena-controller";
@@ -35,6 +38,25 @@ pub struct Error {
     pub source: Box<kube::Error>,
 }
 
+/// What a ModelServing may own.
+trait Own:
+    Indexed
+    + Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+    + Clone
+    + std::fmt::Debug
+    + serde::de::DeserializeOwned
+{
+}
+
+impl<K> Own for K where
+    K: Indexed
+        + Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + serde::de::DeserializeOwned
+{
+}
+
 /// Carries out plans.
 #[derive(Clone)]
 pub struct Executor {
@@ -52,7 +74,9 @@ const fn stage(action: &Action) -> u8 {
         Action::DeletePods(_) => 2,
         Action::DeletePodGroup(_) | Action::DeleteService(_) => 3,
         Action::CreatePod(_) | Action::CreateService(_) => 4,
-        Action::DeleteRevision { .. } => 5,
+        // Where somebody else's budget has the name, everything else is done all the same.
+        Action::CreateBudget(_) | Action::UpdateBudget(_) | Action::DeleteBudget(_) => 5,
+        Action::DeleteRevision { .. } => 6,
     }
 }
 
@@ -63,7 +87,7 @@ impl Executor {
     ///
     /// The first failure. The next plan goes on from what was done.
     pub async fn run(&self, key: &Key, actions: &[Action]) -> Result<(), Error> {
-        for number in 0..=5 {
+        for number in 0..=6 {
             let mut requests = Vec::<BoxFuture<'_, Result<(), Error>>>::new();
             for action in actions {
                 if stage(action) == number {
@@ -85,11 +109,22 @@ impl Executor {
             Action::CreatePod(new) => self.create_pod(key, new).await,
             Action::RenumberRevision { object, number } => self.renumber(key, object, *number).await,
             Action::DeleteRevision { object } => self.delete::<ControllerRevision>(key, object, None).await,
-            Action::ApplyPodGroup(object) => self.apply_pod_group(key, object).await,
+            Action::ApplyPodGroup(object) => {
+                let name = object["metadata"]["name"].as_str().unwrap_or_default();
+                self.apply::<PodGroupObject>(key, name, object).await
+            }
             Action::DeletePodGroup(Target { name, uid }) => {
                 self.delete::<PodGroupObject>(key, name, Some(uid)).await
             }
             Action::DeleteService(Target { name, uid }) => self.delete::<Service>(key, name, Some(uid)).await,
+            Action::CreateBudget(object) => self.create(key, object.as_ref()).await,
+            Action::UpdateBudget(object) => {
+                let name = object.metadata.name.as_deref().unwrap_or_default();
+                self.apply::<PodDisruptionBudget>(key, name, object).await
+            }
+            Action::DeleteBudget(Target { name, uid }) => {
+                self.delete::<PodDisruptionBudget>(key, name, Some(uid)).await
+            }
             Action::DeletePods(pods) => self.delete_pods(key, pods).await,
         }
     }
@@ -103,19 +138,14 @@ impl Executor {
 
     async fn create<K>(&self, key: &Key, object: &K) -> Result<(), Error>
     where
-        K: super::index::Indexed
-            + Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-            + Clone
-            + std::fmt::Debug
-            + serde::de::DeserializeOwned
-            + serde::Serialize,
+        K: Own + serde::Serialize,
     {
-        let result = self.api::<K>(key).create(&post(), object).await;
-        let name = object.meta().name.clone().unwrap_or_default();
-        match result {
+        let api = self.api::<K>(key);
+        let meta = object.meta();
+        let name = meta.name.clone().unwrap_or_default();
+        match api.create(&post(), object).await {
             Ok(made) => self.index.made(&made),
-            // The watch has not told yet.
-            Err(error) if is_conflict(&error) => {}
+            Err(error) if is_conflict(&error) => self.find::<K>(key, &name, meta, error).await?,
             Err(source) => return Err(failed("creating", kind_of::<K>(), name, source)),
         }
         Ok(())
@@ -133,14 +163,41 @@ impl Executor {
             .create(&post(), body)
             .map_err(kube::Error::BuildRequest)
             .map_err(failed)?;
-        match self.client.request::<super::lean::LeanPod>(request).await {
+        match self.client.request::<LeanPod>(request).await {
             Ok(made) => {
                 self.index.made(&made);
                 Ok(())
             }
-            Err(error) if is_conflict(&error) => Ok(()),
+            Err(error) if is_conflict(&error) => {
+                let metadata = serde_json::from_value(new.pod["metadata"].clone())
+                    .map_err(kube::Error::SerdeError)
+                    .map_err(failed)?;
+                self.find::<LeanPod>(key, name, &metadata, error).await
+            }
             Err(source) => Err(failed(source)),
         }
+    }
+
+    /// Finds what has the name of something that was to be made. If it is that very thing, of which the watch has not told yet, all is well.
+    async fn find<K: Own>(
+        &self,
+        key: &Key,
+        name: &str,
+        wanted: &ObjectMeta,
+        conflict: kube::Error,
+    ) -> Result<(), Error> {
+        let found = self.api::<K>(key).get_opt(name).await;
+        let found = found.map_err(|source| failed("reading", kind_of::<K>(), name.to_owned(), source))?;
+        let Some(found) = found else {
+            // It is gone. The next plan makes it.
+            return Err(failed("creating", kind_of::<K>(), name.to_owned(), conflict));
+        };
+        let owner = |metadata: &ObjectMeta| controller(metadata).map(|owner| owner.uid.clone());
+        if owner(found.meta()) != owner(wanted) {
+            return Err(failed("creating", kind_of::<K>(), name.to_owned(), conflict));
+        }
+        self.index.made(&found);
+        Ok(())
     }
 
     async fn renumber(&self, key: &Key, object: &str, number: i64) -> Result<(), Error> {
@@ -154,25 +211,22 @@ impl Executor {
         Ok(())
     }
 
-    async fn apply_pod_group(&self, key: &Key, object: &Value) -> Result<(), Error> {
-        let name = object["metadata"]["name"].as_str().unwrap_or_default();
-        let api = self.api::<PodGroupObject>(key);
-        let applied = api
+    async fn apply<K: Own>(
+        &self,
+        key: &Key,
+        name: &str,
+        object: &(impl serde::Serialize + std::fmt::Debug),
+    ) -> Result<(), Error> {
+        let applied = self
+            .api::<K>(key)
             .patch(name, &apply(), &Patch::Apply(object))
             .await
-            .map_err(|source| failed("applying", "PodGroup", name.to_owned(), source))?;
+            .map_err(|source| failed("applying", kind_of::<K>(), name.to_owned(), source))?;
         self.index.made(&applied);
         Ok(())
     }
 
-    async fn delete<K>(&self, key: &Key, name: &str, uid: Option<&str>) -> Result<(), Error>
-    where
-        K: super::index::Indexed
-            + Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-            + Clone
-            + std::fmt::Debug
-            + serde::de::DeserializeOwned,
-    {
+    async fn delete<K: Own>(&self, key: &Key, name: &str, uid: Option<&str>) -> Result<(), Error> {
         match self.api::<K>(key).delete(name, &with_uid(uid)).await {
             Ok(_) => {}
             // It is gone, or another one by now.

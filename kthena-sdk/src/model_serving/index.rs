@@ -4,10 +4,12 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::{Pod as KubePod, Service};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kthena_api::labels;
 use parking_lot::Mutex;
 
+use super::disruption::Budget;
 use super::gang::{PodGroup, PodGroupObject, Support};
 use super::revision::Revision;
 use super::{Child, Observed, Pod, PodState};
@@ -40,6 +42,7 @@ struct Children {
     services: HashMap<String, Child>,
     pod_groups: HashMap<String, PodGroup>,
     revisions: HashMap<String, Revision>,
+    budgets: HashMap<String, Budget>,
     /// UIDs of pods that the API server was told to remove.
     going: HashSet<String>,
 }
@@ -51,6 +54,7 @@ enum View {
     Service(Child),
     PodGroup(PodGroup),
     Revision(Revision),
+    Budget(Budget),
 }
 
 /// An object that may belong to a ModelServing.
@@ -98,6 +102,9 @@ indexed!(Service, Service, services, |service| Some(Child::of(
 indexed!(PodGroupObject, PodGroup, pod_groups, |object| Some(PodGroup::of(
     object
 )));
+indexed!(PodDisruptionBudget, Budget, budgets, |object| Some(Budget::of(
+    object
+)));
 indexed!(ControllerRevision, Revision, revisions, |object| {
     let revision = Revision::of(object);
     if let Err(error) = &revision {
@@ -127,6 +134,7 @@ impl Index {
             services: children.services.values().cloned().collect(),
             pod_groups: children.pod_groups.values().cloned().collect(),
             revisions: children.revisions.values().cloned().collect(),
+            budgets: children.budgets.values().cloned().collect(),
             gang: state.gang,
         }
     }
@@ -202,6 +210,7 @@ impl State {
             View::Pod(view) => drop(children.pods.insert(name, view)),
             View::Service(view) => drop(children.services.insert(name, view)),
             View::PodGroup(view) => drop(children.pod_groups.insert(name, view)),
+            View::Budget(view) => drop(children.budgets.insert(name, view)),
             View::Revision(view) => drop(children.revisions.insert(name, view)),
         }
         Some(key)
@@ -232,6 +241,7 @@ impl Children {
             && self.services.is_empty()
             && self.pod_groups.is_empty()
             && self.revisions.is_empty()
+            && self.budgets.is_empty()
     }
 }
 

@@ -1,6 +1,7 @@
 //! The plan: everything that is to be done next, and the status.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use k8s_openapi::jiff::Timestamp;
 use kthena_api::name::Serving;
@@ -11,7 +12,7 @@ use super::draft::{Draft, Observed};
 use super::group::Status;
 use super::notice::Instances;
 use super::revision::{Revisions, Write};
-use super::{gang, instances, recovery, rollout, scale, status};
+use super::{disruption, gang, instances, plugin, recovery, rollout, scale, status};
 
 /// What is to be done next for a ModelServing.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,13 +23,18 @@ pub struct Plan {
     pub status: ModelServingStatus,
     /// When to plan again although nothing has changed.
     pub wake_at: Option<Timestamp>,
+    /// What keeps pods from being made, in words: plugins that are not known or fail. It stays so until the spec changes.
+    pub problems: BTreeSet<String>,
     /// Instances that run and stay, by group.
     pub running: BTreeMap<u32, Instances>,
     /// Groups that run as a whole and stay.
     pub whole: BTreeSet<u32>,
 }
 
-/// Decides what is to be done next.
+/// Plugins of those who have none of their own.
+static BUILT_IN: LazyLock<plugin::Registry> = LazyLock::new(plugin::Registry::built_in);
+
+/// Decides what is to be done next; of plugins there are those that are built in.
 ///
 /// The plan follows from what there is and nothing else, so it does not matter what has been planned before, and how much of it was
 /// done. Pods that are to go are removed first; what takes their names is made once they are gone, by a later plan.
@@ -49,6 +55,16 @@ pub struct Plan {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn plan(serving: &ModelServing, observed: &Observed, now: Timestamp) -> Plan {
+    plan_with(serving, observed, &BUILT_IN, now)
+}
+
+/// Decides what is to be done next, with these plugins. See [`plan`].
+pub fn plan_with(
+    serving: &ModelServing,
+    observed: &Observed,
+    plugins: &plugin::Registry,
+    now: Timestamp,
+) -> Plan {
     let uid = serving.metadata.uid.as_deref();
     let own: Vec<_> = observed
         .pods
@@ -56,7 +72,7 @@ pub fn plan(serving: &ModelServing, observed: &Observed, now: Timestamp) -> Plan
         .filter(|pod| uid.is_some() && pod.owner.as_deref() == uid)
         .collect();
     let revisions = Revisions::of(serving, &observed.revisions, &own);
-    let mut draft = Draft::new(serving, observed, &revisions, now);
+    let mut draft = Draft::new(serving, observed, &revisions, plugins, now);
     let mut actions = Vec::new();
     if serving.metadata.deletion_timestamp.is_none() {
         recovery::groups(&mut draft);
@@ -68,6 +84,7 @@ pub fn plan(serving: &ModelServing, observed: &Observed, now: Timestamp) -> Plan
         actions.append(&mut pod_groups(&draft));
         actions.append(&mut draft.deletions);
         actions.append(&mut draft.creations);
+        actions.append(&mut disruption::plan(&draft));
     }
     let status = status::of(&draft);
     if serving.metadata.deletion_timestamp.is_none() {
@@ -81,6 +98,7 @@ pub fn plan(serving: &ModelServing, observed: &Observed, now: Timestamp) -> Plan
         actions,
         status,
         wake_at: draft.wake_at,
+        problems: draft.problems,
         running,
         whole,
     }

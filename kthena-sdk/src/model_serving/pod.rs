@@ -4,9 +4,10 @@ use kthena_api::ModelServing;
 use kthena_api::labels;
 use kthena_api::model_serving::{PodTemplate, Role};
 use kthena_api::name::{Serving, role_instance};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::metadata;
+use crate::leader_worker_set;
 
 /// Where in a ModelServing a pod belongs, and what it is made from.
 #[derive(Debug, Clone, Copy)]
@@ -109,31 +110,25 @@ impl Place<'_> {
         if !annotations.is_empty() {
             metadata["annotations"] = json!(annotations);
         }
-        json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": self.spec(template) })
+        let mut pod =
+            json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": self.spec(template) });
+        leader_worker_set::pod::complete(self, &mut pod);
+        pod
     }
 
-    fn spec(&self, template: &PodTemplate) -> Map<String, Value> {
-        let mut spec = template
-            .spec
-            .as_ref()
-            .map(|spec| spec.as_object().clone())
-            .unwrap_or_default();
-        spec.insert(
-            "schedulerName".into(),
-            self.serving.spec.effective_scheduler().into(),
-        );
+    fn spec(&self, template: &PodTemplate) -> Value {
+        let spec = template.spec.as_ref();
+        let mut spec = Value::Object(spec.map(|spec| spec.as_object().clone()).unwrap_or_default());
+        spec["schedulerName"] = self.serving.spec.effective_scheduler().into();
         let env = self.env();
-        for kind in ["initContainers", "containers"] {
-            let containers = spec.get_mut(kind).and_then(Value::as_array_mut);
-            for container in containers.into_iter().flatten() {
-                set_env(container, &env);
-            }
+        for container in containers(&mut spec) {
+            set_env(container, &env);
         }
         spec
     }
 
     /// What every container learns of its instance.
-    fn env(&self) -> [(&'static str, String); 3] {
+    fn env(&self) -> [Value; 3] {
         let entry = Serving(self.serving_name()).service(self.group, &self.role.name, self.instance);
         let namespace = self.serving.metadata.namespace.as_deref().unwrap_or_default();
         [
@@ -144,30 +139,32 @@ impl Place<'_> {
             (labels::ENV_ENTRY_ADDRESS, format!("{entry}.{namespace}")),
             (labels::ENV_WORKER_INDEX, self.index.to_string()),
         ]
+        .map(|(name, value)| json!({ "name": name, "value": value }))
     }
 }
 
+/// All containers of a pod's spec that run before or with its main ones.
+pub(super) fn containers(spec: &mut Value) -> impl Iterator<Item = &mut Value> {
+    let lists = spec.as_object_mut().into_iter().flatten();
+    let lists = lists.filter(|(key, _)| ["initContainers", "containers"].contains(&key.as_str()));
+    lists.filter_map(|(_, list)| list.as_array_mut()).flatten()
+}
+
 /// Puts variables at the end of a container's environment, in place of others of their names.
-pub(super) fn set_env(container: &mut Value, variables: &[(&'static str, String)]) {
+pub(super) fn set_env(container: &mut Value, variables: &[Value]) {
     let Some(container) = container.as_object_mut() else {
         return;
     };
+    if variables.is_empty() {
+        return;
+    }
     let env = container.entry("env").or_insert_with(|| Value::Array(Vec::new()));
     if !env.is_array() {
         *env = Value::Array(Vec::new());
     }
     if let Some(env) = env.as_array_mut() {
-        let is_ours = |variable: &Value| {
-            variables
-                .iter()
-                .any(|(name, _)| variable["name"].as_str() == Some(name))
-        };
-        env.retain(|variable| !is_ours(variable));
-        env.extend(
-            variables
-                .iter()
-                .map(|(name, value)| json!({ "name": name, "value": value })),
-        );
+        env.retain(|old| variables.iter().all(|new| new["name"] != old["name"]));
+        env.extend(variables.iter().cloned());
     }
 }
 

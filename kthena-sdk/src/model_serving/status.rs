@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::jiff::Timestamp;
 use kthena_api::condition::{self, model_serving as types};
 use kthena_api::name::role_instance;
 use kthena_api::{ModelServing, ModelServingStatus, labels};
@@ -48,6 +49,14 @@ pub(super) fn of(draft: &Draft<'_>) -> ModelServingStatus {
         conditions: old.conditions,
     };
     set_conditions(draft, &rows, outdated, &mut status.conditions);
+    let problems: Vec<&str> = draft.problems.iter().map(String::as_str).collect();
+    set_failure(
+        &mut status.conditions,
+        draft.serving.metadata.generation,
+        types::PLUGIN_FAILED,
+        (!problems.is_empty()).then(|| problems.join("; ")),
+        draft.now,
+    );
     status
 }
 
@@ -193,6 +202,33 @@ fn set_conditions(draft: &Draft<'_>, rows: &[Row], outdated: usize, conditions: 
             },
         );
     }
+}
+
+/// Says that something cannot be done, and why; or, without a message, that everything can be.
+///
+/// As with a Deployment, the condition is there only as long as it holds.
+pub(super) fn set_failure(
+    conditions: &mut Vec<Condition>,
+    generation: Option<i64>,
+    reason: &str,
+    message: Option<String>,
+    now: Timestamp,
+) {
+    let Some(message) = message else {
+        conditions.retain(|condition| condition.type_ != types::REPLICA_FAILURE);
+        return;
+    };
+    condition::set(
+        conditions,
+        Condition {
+            type_: types::REPLICA_FAILURE.to_owned(),
+            status: condition::TRUE.to_owned(),
+            reason: reason.to_owned(),
+            message,
+            observed_generation: generation,
+            last_transition_time: Time(now),
+        },
+    );
 }
 
 /// What keeps pods from being ready, the worst first.

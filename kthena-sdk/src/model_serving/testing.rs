@@ -8,6 +8,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kthena_api::ModelServing;
 use serde_json::{Value, json};
 
+use super::disruption::Budget;
 use super::gang::PodGroup;
 use super::revision::Revision;
 use super::{Action, Child, Observed, Plan, Pod, PodState, plan};
@@ -163,6 +164,23 @@ impl World {
                     Some(found) => found.spec = spec,
                     None => self.observed.pod_groups.push(PodGroup { child, spec }),
                 }
+            }
+            Action::CreateBudget(object) => {
+                let child = self.child(&json!(object.metadata));
+                let spec = object.spec.clone().expect("a spec");
+                assert!(
+                    self.observed.budgets.is_empty(),
+                    "{} is there already",
+                    child.name
+                );
+                self.observed.budgets.push(Budget { child, spec });
+            }
+            Action::UpdateBudget(object) => {
+                let found = self.observed.budgets.first_mut().expect("a budget");
+                found.spec = object.spec.clone().expect("a spec");
+            }
+            Action::DeleteBudget(target) => {
+                self.observed.budgets.retain(|it| it.child.uid != target.uid);
             }
             Action::DeletePodGroup(target) => {
                 self.observed.pod_groups.retain(|it| it.child.uid != target.uid);

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use axum_server::Handle;
 use axum_server::tls_rustls::RustlsConfig;
+use hyper_util::rt::TokioTimer;
 use tokio::net::TcpListener;
 
 use super::{Certificate, Hook, review};
@@ -20,15 +22,26 @@ use crate::process::Contents;
 /// Largest review: an object of etcd's limit of 1.5 MiB, in JSON, twice.
 const BODY: usize = 8 << 20;
 
+/// Where a server's certificate comes from.
+pub trait Source: Send + Sync {
+    /// The certificate, once there is one and it is another one than was seen.
+    fn changed(&self, seen: Option<&Contents>) -> impl Future<Output = Contents> + Send;
+
+    /// What it is called in the log.
+    fn describe(&self) -> String;
+}
+
 /// How webhooks are served.
 #[derive(Debug)]
-pub struct Config {
+pub struct Config<S = Certificate> {
     /// Where to listen: the first of these that this machine has.
     pub listen: Vec<SocketAddr>,
-    /// The server's certificate. Nothing listens before its files are there; when they change they are read again.
-    pub certificate: Certificate,
+    /// The server's certificate. Nothing listens before it is there; when it changes it is taken over.
+    pub certificate: S,
     /// How long reviews in progress may take once the server is to end.
     pub grace: Duration,
+    /// How long a client may take to send the head of a request, and the rest of it may take to be read and answered.
+    pub timeout: Option<Duration>,
 }
 
 /// Why webhooks cannot be served.
@@ -51,7 +64,11 @@ pub enum Error {
 /// Answers reviews by these hooks, and `GET /healthz`, over TLS until `end` resolves.
 ///
 /// The process needs a default crypto provider of rustls.
-pub async fn serve(config: Config, hooks: Vec<Hook>, end: impl Future<Output = ()>) -> Result<(), Error> {
+pub async fn serve<S: Source>(
+    config: Config<S>,
+    hooks: Vec<Hook>,
+    end: impl Future<Output = ()>,
+) -> Result<(), Error> {
     let mut end = std::pin::pin!(end);
     let (tls, seen) = tokio::select! {
         () = &mut end => return Ok(()),
@@ -59,10 +76,14 @@ pub async fn serve(config: Config, hooks: Vec<Hook>, end: impl Future<Output = (
     };
     let listener = bind(&config.listen).await?;
     let handle = Handle::new();
-    let server = axum_server::from_tcp_rustls(listener, tls.clone())
+    let mut server = axum_server::from_tcp_rustls(listener, tls.clone())
         .map_err(Error::Serve)?
-        .handle(handle.clone())
-        .serve(router(hooks).into_make_service());
+        .handle(handle.clone());
+    if let Some(limit) = config.timeout {
+        let mut http1 = server.http_builder().http1();
+        http1.timer(TokioTimer::new()).header_read_timeout(limit);
+    }
+    let server = server.serve(router(hooks, config.timeout).into_make_service());
     let mut server = std::pin::pin!(server);
     tokio::select! {
         ended = &mut server => return ended.map_err(Error::Serve),
@@ -74,22 +95,22 @@ pub async fn serve(config: Config, hooks: Vec<Hook>, end: impl Future<Output = (
 }
 
 /// The first certificate that is any good.
-async fn first(certificate: &Certificate) -> (RustlsConfig, Contents) {
+async fn first(certificate: &impl Source) -> (RustlsConfig, Contents) {
     let mut seen = None;
     loop {
         let contents = certificate.changed(seen.as_ref()).await;
         match RustlsConfig::from_pem(contents.chain.clone(), contents.key.clone()).await {
             Ok(tls) => return (tls, contents),
             Err(error) => {
-                tracing::warn!(%error, file = %certificate.chain.display(), "the webhook's certificate is no good");
+                tracing::warn!(%error, source = certificate.describe(), "the webhook's certificate is no good");
             }
         }
         seen = Some(contents);
     }
 }
 
-/// Follows the files; never returns.
-async fn reload(certificate: &Certificate, tls: &RustlsConfig, mut seen: Contents) {
+/// Follows the certificate; never returns.
+async fn reload(certificate: &impl Source, tls: &RustlsConfig, mut seen: Contents) {
     loop {
         let contents = certificate.changed(Some(&seen)).await;
         match tls
@@ -97,10 +118,13 @@ async fn reload(certificate: &Certificate, tls: &RustlsConfig, mut seen: Content
             .await
         {
             Ok(()) => {
-                tracing::info!(file = %certificate.chain.display(), "the webhook's certificate was read again");
+                tracing::info!(
+                    source = certificate.describe(),
+                    "the webhook's certificate is a new one"
+                );
             }
             Err(error) => {
-                tracing::warn!(%error, file = %certificate.chain.display(), "the webhook's certificate is no good; it stays as it is");
+                tracing::warn!(%error, source = certificate.describe(), "the webhook's certificate is no good; it stays as it is");
             }
         }
         seen = contents;
@@ -118,13 +142,31 @@ async fn bind(addresses: &[SocketAddr]) -> Result<std::net::TcpListener, Error> 
     Ok(listener)
 }
 
-fn router(hooks: Vec<Hook>) -> Router {
+fn router(hooks: Vec<Hook>, timeout: Option<Duration>) -> Router {
     let mut router = Router::new().route("/healthz", get(|| async { "ok" }));
     for hook in hooks {
         let path = hook.path();
         router = router.route(path, any(answer).with_state(Arc::new(hook)));
     }
-    router.layer(DefaultBodyLimit::max(BODY))
+    let router = router.layer(DefaultBodyLimit::max(BODY));
+    match timeout {
+        None => router,
+        Some(limit) => router.layer(from_fn(move |request: Request, next: Next| async move {
+            let answer = tokio::time::timeout(limit, next.run(request)).await;
+            answer.unwrap_or_else(|_elapsed| StatusCode::REQUEST_TIMEOUT.into_response())
+        })),
+    }
+}
+
+/// The files, which are looked at every second.
+impl Source for Certificate {
+    fn changed(&self, seen: Option<&Contents>) -> impl Future<Output = Contents> + Send {
+        Self::changed(self, seen)
+    }
+
+    fn describe(&self) -> String {
+        self.chain.display().to_string()
+    }
 }
 
 async fn answer(State(hook): State<Arc<Hook>>, headers: HeaderMap, body: Bytes) -> Response {

@@ -22,7 +22,7 @@ fn request(kind: &str, object: Value) -> Value {
 }
 
 fn hook(path: &str) -> Hook {
-    let mut all = networking().into_iter().chain(workload());
+    let mut all = networking().into_iter().chain(workload(Registry::built_in()));
     all.find(|hook| hook.path() == path).expect("a published path")
 }
 
@@ -151,5 +151,41 @@ fn a_charset_is_no_other_media_type() {
             body.as_bytes()
         )
         .is_ok()
+    );
+}
+
+#[test]
+fn a_serving_may_use_the_plugins_that_there_are() {
+    let serving = |plugin: &str| {
+        request(
+            "ModelServing",
+            json!({
+                "apiVersion": "workload.serving.volcano.sh/v1alpha1",
+                "kind": "ModelServing",
+                "metadata": { "name": "it" },
+                "spec": {
+                    "replicas": 1,
+                    "plugins": [{ "name": plugin, "type": "BuiltIn" }],
+                    "template": { "roles": [{ "name": "decode", "replicas": 1, "entryTemplate": { "spec": { "containers": [{ "name": "engine", "image": "vllm" }] } } }] },
+                },
+            }),
+        )
+    };
+    let path = "/validate-workload-ai-v1alpha1-modelserving";
+    let is_allowed =
+        |hook: &Hook, plugin: &str| ask(hook, serving(plugin)).unwrap()["response"]["allowed"].clone();
+    assert_eq!(is_allowed(&hook(path), "demo-pod-tweaks"), true);
+    assert_eq!(is_allowed(&hook(path), "mine"), false);
+    let mine = Registry::empty().with("mine", |_| Err("not today".into()));
+    let hook = workload(mine)
+        .into_iter()
+        .find(|hook| hook.path() == path)
+        .expect("a published path");
+    let told = ask(&hook, serving("mine")).unwrap()["response"]["status"]["message"].clone();
+    assert!(
+        told.as_str()
+            .unwrap()
+            .contains("spec.plugins[0].config: Invalid value: null: not today"),
+        "{told}"
     );
 }

@@ -21,7 +21,7 @@ pub(crate) struct Bed {
     pub(crate) space: Namespace,
     pub(crate) controller: Controller,
     pub(crate) account: Identity,
-    _kubelet: Kubelet,
+    pub(crate) kubelet: Kubelet,
 }
 
 impl Bed {
@@ -36,7 +36,7 @@ impl Bed {
             space,
             controller,
             account,
-            _kubelet: kubelet,
+            kubelet,
         })
     }
 

@@ -2,8 +2,12 @@
 
 mod bed;
 
+mod drain;
 mod gang;
+mod leader_worker_set;
 mod life;
+mod manager;
 mod manifests;
 mod takeover;
 mod traffic;
+mod webhook;

@@ -317,7 +317,7 @@ fn one_pair_of_recovery_and_rollout_is_refused() {
 #[test]
 fn unknown_values_are_read_and_reported() {
     let text = serving(
-        "recoveryPolicy: Never, rolloutStrategy: { type: Fast }, plugins: [{ name: p, type: Wasm }],",
+        "recoveryPolicy: Never, rolloutStrategy: { type: Fast }, plugins: [{ name: p, type: Wasm, scope: { target: All } }, { name: q, scope: { target: Leader } }],",
         "",
     );
     assert_eq!(
@@ -326,8 +326,28 @@ fn unknown_values_are_read_and_reported() {
             r#"spec.recoveryPolicy: Unsupported value: "Never": supported values: "ServingGroupRecreate", "RoleRecreate", "None""#,
             r#"spec.rolloutStrategy.type: Unsupported value: "Fast": supported values: "ServingGroupRollingUpdate", "RoleRollingUpdate""#,
             r#"spec.plugins[0].type: Unsupported value: "Wasm": supported values: "BuiltIn""#,
+            r#"spec.plugins[1].scope.target: Unsupported value: "Leader": supported values: "All", "Entry", "Worker""#,
         ]
     );
+}
+
+#[test]
+fn whether_there_is_a_budget_is_yes_or_no() {
+    for (value, expected) in [
+        ("true", ""),
+        ("false", ""),
+        (
+            "1",
+            r#"metadata.annotations[modelserving.volcano.sh/pod-disruption-budget]: Unsupported value: "1": supported values: "true", "false""#,
+        ),
+    ] {
+        let key = "modelserving.volcano.sh/pod-disruption-budget";
+        let text = format!(
+            "metadata: {{ name: s, annotations: {{ {key}: '{value}' }} }}\n{}",
+            serving("", "")
+        );
+        assert_eq!(problems::<ModelServing>(&text).join("\n"), expected);
+    }
 }
 
 #[test]
