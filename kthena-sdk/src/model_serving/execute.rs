@@ -21,7 +21,7 @@ use super::{Action, NewPod, Pods, Target, controller};
 /// Who writes, as server-side apply and audit logs know it.
 pub const FIELD_MANAGER: &str = "kthena-controller";
 /// Requests of one plan that are under way at a time.
-const AT_ONCE: usize = 16;
+pub(super) const AT_ONCE: usize = 16;
 
 /// Why a plan could not be carried out.
 #[derive(Debug, thiserror::Error)]

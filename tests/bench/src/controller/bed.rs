@@ -21,7 +21,7 @@ const NODES: usize = 10;
 const PATIENCE: Duration = Duration::from_secs(1800);
 /// The pause between two looks; they are requests to the same API server.
 const LOOK: Duration = Duration::from_millis(250);
-/// A controller that has asked for nothing for so long is done: what it waits for takes three seconds at most.
+/// A controller that has asked for nothing for so long, although everything runs, is done.
 const QUIET: Duration = Duration::from_secs(5);
 
 /// A controller at work.
