@@ -22,16 +22,19 @@
 //! # }
 //! ```
 
+mod guard;
 pub mod optional;
 
 use std::fmt::Debug;
 
 use futures::{Stream, StreamExt, stream};
 use kube::Api;
-use kube::core::{DeserializeGuard, Resource};
+use kube::core::Resource;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event};
 use serde::de::DeserializeOwned;
+
+use self::guard::Guarded;
 
 /// Which objects to follow.
 #[derive(Debug, Clone, Default)]
@@ -71,7 +74,7 @@ pub fn changes<K>(api: Api<K>, selector: Selector) -> impl Stream<Item = Change<
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let guarded: Api<DeserializeGuard<K>> = guard(api);
+    let guarded: Api<Guarded<K>> = guard(api);
     let config = selector
         .labels
         .iter()
@@ -113,14 +116,14 @@ where
 }
 
 /// The same API, with objects that may fail to decode one by one.
-fn guard<K>(api: Api<K>) -> Api<DeserializeGuard<K>>
+fn guard<K>(api: Api<K>) -> Api<Guarded<K>>
 where
     K: Resource<DynamicType = ()>,
 {
     Api::all(api.into_client())
 }
 
-fn decoded<K: Resource>(object: DeserializeGuard<K>) -> Result<K, Change<K>> {
+fn decoded<K: Resource>(object: Guarded<K>) -> Result<K, Change<K>> {
     object.0.map_err(|invalid| Change::Undecodable {
         namespace: invalid.metadata.namespace.unwrap_or_default(),
         name: invalid.metadata.name.unwrap_or_default(),
