@@ -14,6 +14,7 @@ pub mod leader;
 
 pub mod leader_worker_set;
 pub mod model_serving;
+pub mod rbac;
 
 #[cfg(feature = "process")]
 pub mod process;

@@ -25,7 +25,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::execute::{Error, Executor};
+use super::execute::{self, Error, Executor};
 use super::gang::{self, PodGroupObject};
 use super::index::{Index, Indexed, Key};
 use super::notice::{self, Notice};
@@ -33,6 +33,7 @@ use super::plan_with;
 use super::plugin::Registry;
 use super::status::set_failure;
 use super::view::View;
+use crate::rbac::{Rights, Rule, Verb};
 use crate::telemetry::{Observer, Outcome, Work};
 use crate::watch::{self as follow, Change, Selector, optional};
 
@@ -173,6 +174,25 @@ impl Controller {
             () = idle => {}
         }
     }
+}
+
+/// What the controller asks of the API server, in all namespaces.
+#[must_use]
+pub fn rights() -> Rights {
+    let watches = Rights::everywhere([
+        follow::rule::<ModelServing>(),
+        follow::rule::<KubePod>(),
+        follow::rule::<Service>(),
+        follow::rule::<ControllerRevision>(),
+        follow::rule::<PodDisruptionBudget>(),
+        follow::rule::<PodGroupObject>(),
+    ]);
+    // An event that comes again is counted.
+    let events = Rights::everywhere([Rule::of::<KubeEvent>([Verb::Create, Verb::Patch])]);
+    watches
+        .and(optional::rights(POD_GROUPS))
+        .and(execute::rights())
+        .and(events)
 }
 
 /// Selects what belongs to a ModelServing.
