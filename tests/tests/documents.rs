@@ -7,7 +7,9 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use kthena_tests::{cluster::Cluster, command::output, process::Process, proxy::Proxy, reserve::Port};
+use kthena_tests::{
+    cluster::Cluster, command::output, controller::Controller, process::Process, proxy::Proxy, reserve::Port,
+};
 
 /// Pages with commands.
 const PAGES: [&str; 2] = ["README.md", "examples/quickstart/README.md"];
@@ -66,7 +68,9 @@ async fn every_documented_command_works() -> Result<()> {
                 }
                 ["curl", ..] => Ok(()),
                 ["kubectl", ref arguments @ ..] => kubectl(arguments).await,
+                ["helm", ref arguments @ ..] => helm(arguments).await,
                 ["kthena-proxy", ref arguments @ ..] => proxy(arguments).await,
+                ["kthena-controller", ref arguments @ ..] => controller(arguments).await,
                 _ => bail!("{page}: nobody runs {command:?}"),
             };
             run.with_context(|| format!("{page}: {command}"))?;
@@ -78,6 +82,25 @@ async fn every_documented_command_works() -> Result<()> {
 async fn kubectl(arguments: &[&str]) -> Result<()> {
     let cluster = Cluster::shared().await?;
     output(cluster.kubectl()?.current_dir(root()).args(arguments)).map(drop)
+}
+
+async fn helm(arguments: &[&str]) -> Result<()> {
+    let cluster = Cluster::shared().await?;
+    output(cluster.helm()?.current_dir(root()).args(arguments)).map(drop)
+}
+
+async fn controller(arguments: &[&str]) -> Result<()> {
+    let cluster = Cluster::shared().await?;
+    let space = cluster.namespace("documents").await?;
+    let account = Controller::account(cluster, &space).await?;
+    let port = Port::reserve()?;
+    let (port, namespace) = (
+        format!("--port={}", port.number()),
+        format!("--pod-namespace={}", space.name()),
+    );
+    let flags = [arguments, &[port.as_str(), namespace.as_str()]].concat();
+    let controller = Controller::with(&account, "documents", &flags).await?;
+    controller.until_ready("ok").await
 }
 
 async fn proxy(arguments: &[&str]) -> Result<()> {
