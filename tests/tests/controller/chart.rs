@@ -80,7 +80,7 @@ fn find<'a>(objects: &'a [Value], kind: &str) -> &'a Value {
 
 fn arguments(objects: &[Value]) -> Vec<String> {
     let container = &find(objects, "Deployment")["spec"]["template"]["spec"]["containers"][0];
-    serde_json::from_value(container["args"].clone()).unwrap()
+    serde_json::from_value(container["args"].clone()).expect("arguments are texts")
 }
 
 /// Paths, resources and Services of all webhooks, with the authorities that they name.
