@@ -70,7 +70,10 @@ async fn every_documented_command_works() -> Result<()> {
                 ["kubectl", ref arguments @ ..] => kubectl(arguments).await,
                 ["helm", ref arguments @ ..] => helm(arguments).await,
                 ["kthena-proxy", ref arguments @ ..] => proxy(arguments).await,
-                ["kthena-controller", ref arguments @ ..] => controller(arguments).await,
+                ["kthena-controller", ref arguments @ ..] => {
+                    let next = commands.get(at + 1).context("the page says what to look at")?;
+                    controller(arguments, next).await
+                }
                 _ => bail!("{page}: nobody runs {command:?}"),
             };
             run.with_context(|| format!("{page}: {command}"))?;
@@ -87,20 +90,6 @@ async fn kubectl(arguments: &[&str]) -> Result<()> {
 async fn helm(arguments: &[&str]) -> Result<()> {
     let cluster = Cluster::shared().await?;
     output(cluster.helm()?.current_dir(root()).args(arguments)).map(drop)
-}
-
-async fn controller(arguments: &[&str]) -> Result<()> {
-    let cluster = Cluster::shared().await?;
-    let space = cluster.namespace("documents").await?;
-    let account = Controller::account(cluster, &space).await?;
-    let port = Port::reserve()?;
-    let (port, namespace) = (
-        format!("--port={}", port.number()),
-        format!("--pod-namespace={}", space.name()),
-    );
-    let flags = [arguments, &[port.as_str(), namespace.as_str()]].concat();
-    let controller = Controller::with(&account, "documents", &flags).await?;
-    controller.until_ready("ok").await
 }
 
 async fn proxy(arguments: &[&str]) -> Result<()> {
@@ -123,6 +112,28 @@ async fn proxy(arguments: &[&str]) -> Result<()> {
         builder = builder.argument(word);
     }
     builder.start().await?.until_ready().await
+}
+
+async fn controller(arguments: &[&str], curl: &str) -> Result<()> {
+    let cluster = Cluster::builder().start().await?;
+    let space = cluster.namespace("documents").await?;
+    let account = Controller::account(&cluster, &space).await?;
+    let port = Port::reserve()?;
+    // Another port than the usual one, and the namespace that a pod would find in its files.
+    let here = [
+        format!("--port={}", port.number()),
+        format!("--pod-namespace={}", space.name()),
+    ];
+    let here = here.iter().map(String::as_str);
+    let arguments: Vec<&str> = arguments.iter().copied().chain(here).collect();
+    let controller = Controller::with(&account, "documents", &arguments).await?;
+    controller.until_ready("ok").await?;
+    for url in curl.split_whitespace().filter(|word| word.contains("://")) {
+        let (_, path) = url.split_once(":8080").context("the port is the usual one")?;
+        let answer = controller.health(path).await?;
+        ensure!(answer.status == 200, "{path}: {}", answer.text());
+    }
+    Ok(())
 }
 
 async fn quickstart(program: &str, arguments: &[&str], curl: &str) -> Result<()> {

@@ -181,7 +181,7 @@ impl Controller {
 pub fn rights() -> Rights {
     let watches = Rights::everywhere([
         follow::rule::<ModelServing>(),
-        follow::rule::<KubePod>(),
+        follow::rule::<k8s_openapi::api::core::v1::Pod>(),
         follow::rule::<Service>(),
         follow::rule::<ControllerRevision>(),
         follow::rule::<PodDisruptionBudget>(),

@@ -81,6 +81,31 @@ const fn stage(action: &Action) -> u8 {
     }
 }
 
+/// What carrying out plans takes, in every namespace with ModelServings.
+#[must_use]
+pub fn rights() -> Rights {
+    // What was to be made and is there already is read. Applying takes the right to make, also where there is something.
+    let make = [Verb::Create, Verb::Get];
+    let apply = [Verb::Create, Verb::Patch];
+    Rights::everywhere([
+        Rule::of::<KubePod>(make),
+        Rule::of::<KubePod>([Verb::Delete, Verb::DeleteCollection]),
+        Rule::of::<Service>(make),
+        Rule::of::<Service>([Verb::Delete]),
+        Rule::of::<ControllerRevision>(make),
+        // Its number.
+        Rule::of::<ControllerRevision>([Verb::Patch, Verb::Delete]),
+        Rule::of::<PodGroupObject>(apply),
+        Rule::of::<PodGroupObject>([Verb::Delete]),
+        Rule::of::<PodDisruptionBudget>(make),
+        Rule::of::<PodDisruptionBudget>(apply),
+        Rule::of::<PodDisruptionBudget>([Verb::Delete]),
+        Rule::of::<ModelServing>([Verb::Patch]).subresource("status"),
+        // Owner references that block the owner's deletion, where the API server asks for it.
+        Rule::of::<ModelServing>([Verb::Update]).subresource("finalizers"),
+    ])
+}
+
 impl Executor {
     /// Does what a plan says, stage by stage. After the first failure nothing new is begun.
     ///
@@ -283,31 +308,6 @@ impl Executor {
             )),
         }
     }
-}
-
-/// What carrying out plans takes, in every namespace with ModelServings.
-#[must_use]
-pub fn rights() -> Rights {
-    // What was to be made and is there already is read. Applying takes the right to make, also where there is something.
-    let make = [Verb::Create, Verb::Get];
-    let apply = [Verb::Create, Verb::Patch];
-    Rights::everywhere([
-        Rule::of::<KubePod>(make),
-        Rule::of::<KubePod>([Verb::Delete, Verb::DeleteCollection]),
-        Rule::of::<Service>(make),
-        Rule::of::<Service>([Verb::Delete]),
-        Rule::of::<ControllerRevision>(make),
-        // Its number.
-        Rule::of::<ControllerRevision>([Verb::Patch, Verb::Delete]),
-        Rule::of::<PodGroupObject>(apply),
-        Rule::of::<PodGroupObject>([Verb::Delete]),
-        Rule::of::<PodDisruptionBudget>(make),
-        Rule::of::<PodDisruptionBudget>(apply),
-        Rule::of::<PodDisruptionBudget>([Verb::Delete]),
-        Rule::of::<ModelServing>([Verb::Patch]).subresource("status"),
-        // Owner references that block the owner's deletion, where the API server asks for it.
-        Rule::of::<ModelServing>([Verb::Update]).subresource("finalizers"),
-    ])
 }
 
 fn kind_of<K: Resource<DynamicType = ()>>() -> &'static str {
