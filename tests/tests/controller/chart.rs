@@ -101,6 +101,24 @@ fn webhooks(objects: &[Value]) -> Vec<String> {
     configurations.flatten().map(short).collect()
 }
 
+#[test]
+fn charts_have_the_version_of_the_programs() -> Result<()> {
+    let version = env!("CARGO_PKG_VERSION");
+    for path in ["", "charts/workload", "charts/networking"] {
+        let text = std::fs::read_to_string(chart().join(path).join("Chart.yaml"))?;
+        let about = &kthena_api::yaml::read(&text)?[0];
+        assert_eq!(
+            (&about["version"], &about["appVersion"]),
+            (&json!(version), &json!(version)),
+            "{path}"
+        );
+        for dependency in about["dependencies"].as_array().into_iter().flatten() {
+            assert_eq!(dependency["version"], version, "{dependency}");
+        }
+    }
+    Ok(())
+}
+
 /// What a role grants, one by one: group/resource, name, verb.
 fn granted(role: &Value) -> BTreeSet<String> {
     let list = |value: &Value| -> Vec<String> { serde_json::from_value(value.clone()).unwrap_or_default() };
