@@ -29,6 +29,10 @@ use serve::Shown;
 use stop::{Stop, Stopped};
 use telemetry::{Metrics, Phase, Readiness};
 
+/// Watches and requests allocate and free much.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// How long the tasks of the process may take to end: the controllers' grace, and a moment to release the Lease.
 const GRACE: Duration = Duration::from_secs(15);
 

@@ -18,6 +18,8 @@ pub mod group;
 #[cfg(feature = "runtime")]
 pub mod index;
 mod instances;
+#[cfg(feature = "runtime")]
+mod lean;
 pub mod limit;
 pub mod metadata;
 pub mod notice;

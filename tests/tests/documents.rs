@@ -14,12 +14,13 @@ use kthena_tests::{
 /// Pages with commands.
 const PAGES: [&str; 2] = ["README.md", "examples/quickstart/README.md"];
 
-/// Commands that something else runs: this test would have to run itself, install gigabytes, or take ten minutes (the bench has
-/// a smoke test).
-const RUN_ELSEWHERE: [&str; 3] = [
+/// Commands that something else runs: this test would have to run itself, install gigabytes, or take ten minutes (the benches have
+/// smoke tests).
+const RUN_ELSEWHERE: [&str; 4] = [
     "cargo xtask test",
     "cargo xtask test --real-engines",
     "cargo xtask bench --peers",
+    "cargo xtask bench controller",
 ];
 
 fn root() -> PathBuf {

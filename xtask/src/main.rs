@@ -13,7 +13,7 @@ use clap::Parser;
 
 #[derive(Debug, Parser)]
 enum Args {
-    /// Measure the proxy beside bare pingora and other routers.
+    /// Measure the proxy beside bare pingora and other routers, or the controller beside the one written in Go.
     Bench(bench::Args),
     /// Check formatting, lints, documentation, features, dependencies and generated files; run nothing.
     Check,

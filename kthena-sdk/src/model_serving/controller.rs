@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::{FutureExt, StreamExt, stream};
 use k8s_openapi::api::apps::v1::ControllerRevision;
-use k8s_openapi::api::core::v1::{Pod as KubePod, Service};
+use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::events::v1::Event as KubeEvent;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
@@ -25,9 +25,12 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::execute::{self, Error, Executor};
+mod pace;
+
+use super::execute::{self, AT_ONCE, Error, Executor};
 use super::gang::{self, PodGroupObject};
 use super::index::{Index, Indexed, Key};
+use super::lean::LeanPod;
 use super::notice::{self, Notice};
 use super::plan_with;
 use super::plugin::Registry;
@@ -41,6 +44,8 @@ use crate::watch::{self as follow, Change, Selector, optional};
 const POD_GROUPS: &str = "podgroups.scheduling.volcano.sh";
 /// A plan is made anew after this long, even if nothing seems to have changed.
 const RESYNC: Duration = Duration::from_secs(600);
+/// A ModelServing is planned for at most once in this time: pods that come up together make one plan and one status.
+const PAUSE: Duration = Duration::from_millis(100);
 /// Pause after the first failure; it doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Longest pause after a failure.
@@ -142,20 +147,20 @@ impl Controller {
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let Self {
             context,
-            mut waiting,
+            waiting,
             store,
             writer,
             workers,
         } = self;
         let mut watches = JoinSet::new();
         watches.spawn(servings(context.clone(), writer));
-        watches.spawn(children::<KubePod>(context.clone(), owned()));
+        watches.spawn(children::<LeanPod>(context.clone(), owned()));
         watches.spawn(children::<Service>(context.clone(), owned()));
         watches.spawn(children::<ControllerRevision>(context.clone(), owned()));
         watches.spawn(children::<PodDisruptionBudget>(context.clone(), owned()));
         watches.spawn(definitions(context.clone()));
         let stop = stop.shared();
-        let queue = stream::poll_fn(move |waker| waiting.poll_recv(waker)).take_until(stop.clone());
+        let queue = pace::paced(waiting, PAUSE).take_until(stop.clone());
         let queue = queue.map(Ok::<_, std::convert::Infallible>);
         let config = controller::Config::default().concurrency(workers);
         let work = |serving, context| work(serving, context).boxed();
@@ -181,7 +186,7 @@ impl Controller {
 pub fn rights() -> Rights {
     let watches = Rights::everywhere([
         follow::rule::<ModelServing>(),
-        follow::rule::<k8s_openapi::api::core::v1::Pod>(),
+        follow::rule::<LeanPod>(),
         follow::rule::<Service>(),
         follow::rule::<ControllerRevision>(),
         follow::rule::<PodDisruptionBudget>(),
@@ -389,25 +394,30 @@ async fn report(
 async fn tell(context: &Context, serving: &ModelServing, notices: Vec<Notice>) {
     let namespace = serving.metadata.namespace.clone().unwrap_or_default();
     let api = Api::<KubeEvent>::namespaced(context.client.clone(), &namespace);
-    for Notice { reason, message } in notices {
-        let event = KubeEvent {
-            metadata: ObjectMeta {
-                generate_name: serving.metadata.name.as_ref().map(|name| format!("{name}-")),
-                ..ObjectMeta::default()
-            },
-            action: Some(reason.to_owned()),
-            event_time: Some(MicroTime(Timestamp::now())),
-            note: Some(message),
-            reason: Some(reason.to_owned()),
-            regarding: Some(serving.object_ref(&())),
-            reporting_controller: Some(labels::MODEL_SERVING_EVENT_SOURCE.to_owned()),
-            reporting_instance: Some(labels::MODEL_SERVING_EVENT_SOURCE.to_owned()),
-            type_: Some("Normal".to_owned()),
-            ..KubeEvent::default()
-        };
+    let events = notices.into_iter().map(|notice| event(serving, notice));
+    let write = async |event: KubeEvent| {
         if let Err(error) = api.create(&PostParams::default(), &event).await {
-            tracing::warn!(%error, reason, "an event was not written");
+            tracing::warn!(%error, reason = event.reason, "an event was not written");
         }
+    };
+    stream::iter(events).for_each_concurrent(AT_ONCE, write).await;
+}
+
+fn event(serving: &ModelServing, Notice { reason, message }: Notice) -> KubeEvent {
+    KubeEvent {
+        metadata: ObjectMeta {
+            generate_name: serving.metadata.name.as_ref().map(|name| format!("{name}-")),
+            ..ObjectMeta::default()
+        },
+        action: Some(reason.to_owned()),
+        event_time: Some(MicroTime(Timestamp::now())),
+        note: Some(message),
+        reason: Some(reason.to_owned()),
+        regarding: Some(serving.object_ref(&())),
+        reporting_controller: Some(labels::MODEL_SERVING_EVENT_SOURCE.to_owned()),
+        reporting_instance: Some(labels::MODEL_SERVING_EVENT_SOURCE.to_owned()),
+        type_: Some("Normal".to_owned()),
+        ..KubeEvent::default()
     }
 }
 

@@ -5,18 +5,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::jiff::Timestamp;
 use kthena_api::ModelServing;
 use kthena_api::model_serving::Role;
-use kthena_api::name::Serving;
 
-use super::action::{Action, NewPod, Pods, Reason, Target, Unit};
+use super::action::Action;
 use super::disruption::Budget;
+use super::established;
 use super::gang::{self, PodGroup};
-use super::group::{self, Frame, Group, Instance, Status};
+use super::group::{self, Frame, Group, Status};
 use super::limit::{self, Limits, Recovery};
 use super::observe::{Child, Pod, PodState};
 use super::plugin::{self, Chain};
-use super::pod::{self, Place};
 use super::revision::{Revision, Revisions};
-use super::{established, metadata};
+
+mod make;
+mod remove;
+
+pub(super) use remove::target;
 
 /// What there is of a ModelServing: everything that carries its label, whoever owns it.
 #[derive(Debug, Clone, Default)]
@@ -233,171 +236,6 @@ impl<'a> Draft<'a> {
                 .contains(&(group, role.to_owned(), instance))
     }
 
-    /// Removes a group: its pods, then what goes with them. Pods come first because that they go can be seen, so whoever
-    /// takes over knows.
-    pub(super) fn delete_group(&mut self, ordinal: u32, reason: Reason) {
-        let Some(group) = self.groups.get(&ordinal).cloned() else {
-            return;
-        };
-        if !self.doomed.insert(ordinal) {
-            return;
-        }
-        let unit = Unit {
-            group: ordinal,
-            instance: None,
-        };
-        let labels = metadata::of_group(self.serving, ordinal);
-        let in_group = |pod: &Pod| pod.group == ordinal;
-        self.delete_pods(unit, reason, group.live_pods().collect(), &labels, in_group);
-        if let Some(pod_group) = group.pod_group {
-            self.delete_pod_group(pod_group);
-        }
-        for (_, _, instance) in group.instances() {
-            self.delete_service(instance);
-        }
-    }
-
-    /// Removes an instance: its pods, then its Service.
-    pub(super) fn delete_instance(&mut self, group: u32, role: &str, ordinal: u32, reason: Reason) {
-        let all = self.groups.get(&group).and_then(|group| group.roles.get(role));
-        let Some(instance) = all.and_then(|all| all.get(&ordinal)).cloned() else {
-            return;
-        };
-        if !self.doomed_instances.insert((group, role.to_owned(), ordinal)) {
-            return;
-        }
-        let unit = Unit {
-            group,
-            instance: Some((role.to_owned(), ordinal)),
-        };
-        let labels = metadata::of_instance(self.serving, group, role, ordinal);
-        let in_instance = |pod: &Pod| pod.group == group && pod.role == role && pod.instance == ordinal;
-        self.delete_pods(unit, reason, instance.live().collect(), &labels, in_instance);
-        self.delete_service(&instance);
-    }
-
-    fn delete_pods(
-        &mut self,
-        unit: Unit,
-        reason: Reason,
-        live: Vec<&Pod>,
-        labels: &metadata::Labels,
-        is_selected: impl Fn(&Pod) -> bool,
-    ) {
-        if live.is_empty() {
-            return;
-        }
-        let uid = self.serving.metadata.uid.as_deref();
-        let only_ours = (self.observed.pods.iter())
-            .filter(|pod| is_selected(pod))
-            .all(|pod| pod.owner.as_deref() == uid);
-        self.deletions.push(Action::DeletePods(Pods {
-            unit,
-            reason,
-            pods: live
-                .into_iter()
-                .map(|pod| Target {
-                    name: pod.name.clone(),
-                    uid: pod.uid.clone(),
-                })
-                .collect(),
-            selector: only_ours.then(|| metadata::selector(labels)),
-        }));
-    }
-
-    pub(super) fn delete_pod_group(&mut self, pod_group: &Child) {
-        if let Some(target) = target(pod_group) {
-            self.deletions.push(Action::DeletePodGroup(target));
-        }
-    }
-
-    pub(super) fn delete_service(&mut self, instance: &Instance<'_>) {
-        if let Some(target) = instance.service.and_then(target) {
-            self.deletions.push(Action::DeleteService(target));
-        }
-    }
-
-    /// Makes pods of an instance: those of these indices whose names are free; none where a plugin refuses one.
-    pub(super) fn create_pods(
-        &mut self,
-        group: u32,
-        role: &Role,
-        instance: u32,
-        revision: &str,
-        indices: impl IntoIterator<Item = u32>,
-    ) {
-        let own_hash;
-        let role_hash = match self.revisions.role_hash(&role.name) {
-            Some(hash) if revision == self.revisions.target() => hash,
-            _ => {
-                own_hash = super::template::role_hash(role);
-                &own_hash
-            }
-        };
-        let Some(plugins) = &self.plugins else {
-            return;
-        };
-        let mut made = Vec::new();
-        for index in indices {
-            let place = Place {
-                serving: self.serving,
-                group,
-                role,
-                instance,
-                index,
-                revision,
-                role_hash,
-                in_pod_group: self.in_pod_groups(),
-                is_surge: self.is_surge(group),
-            };
-            if self.taken.contains(place.name().as_str()) {
-                // It is being deleted, or somebody else's. Its end will be seen.
-                continue;
-            }
-            let mut pod = place.pod();
-            if let Err(error) = plugins.adjust(&place, &mut pod) {
-                self.problems.insert(error.to_string());
-                return;
-            }
-            let unit = Unit {
-                group,
-                instance: Some((role.name.clone(), instance)),
-            };
-            made.push(Action::CreatePod(Box::new(NewPod { unit, index, pod })));
-        }
-        self.creations.append(&mut made);
-    }
-
-    /// Makes all pods of an instance that has none. A Service that is left of an earlier one goes first: it would say that all pods
-    /// had been there.
-    pub(super) fn create_instance(&mut self, group: u32, role: &Role, instance: u32, revision: &str) {
-        let left = self
-            .groups
-            .get(&group)
-            .and_then(|it| it.roles.get(role.name.as_str()));
-        if let Some(left) = left.and_then(|all| all.get(&instance)).cloned() {
-            self.delete_service(&left);
-        }
-        self.create_pods(group, role, instance, revision, 0..pod::count(role));
-    }
-
-    /// Whether the Service of an instance could be made: nobody has its name.
-    pub(super) fn is_service_free(&self, group: u32, role: &str, instance: u32) -> bool {
-        let name = Serving(self.name).service(group, role, instance);
-        !self.taken_services.contains(name.as_str())
-    }
-
-    /// Whether pods of an instance are about to be made.
-    pub(super) fn creates(&self, group: u32, role: &str, instance: u32) -> bool {
-        self.creations.iter().any(|action| match action {
-            Action::CreatePod(new) => {
-                let place = new.unit.instance.as_ref();
-                new.unit.group == group && place.is_some_and(|(name, it)| name == role && *it == instance)
-            }
-            _ => false,
-        })
-    }
-
     /// How a group does once what is planned has been done: one of whose instances some are to go is no longer whole.
     pub(super) fn status_after(&self, group: &Group<'_>) -> Status {
         let status = self.status(group);
@@ -433,13 +271,6 @@ impl<'a> Draft<'a> {
         }
         failed
     }
-}
-
-pub(super) fn target(child: &Child) -> Option<Target> {
-    (!child.is_terminating).then(|| Target {
-        name: child.name.clone(),
-        uid: child.uid.clone(),
-    })
 }
 
 fn counted(roles: &[Role]) -> Vec<(&Role, u32)> {

@@ -10,19 +10,19 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kthena_api::{ModelServing, ModelServingStatus};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
-use kube::core::DynamicObject;
 use kube::{Client, Resource};
 use serde_json::json;
 
 use super::gang::PodGroupObject;
 use super::index::{Index, Indexed, Key};
+use super::lean::LeanPod;
 use super::{Action, NewPod, Pods, Target, controller};
 use crate::rbac::{Rights, Rule, Verb};
 
 /// Who writes, as server-side apply and audit logs know it.
 pub const FIELD_MANAGER: &str = "kthena-controller";
 /// Requests of one plan that are under way at a time.
-const AT_ONCE: usize = 16;
+pub(super) const AT_ONCE: usize = 16;
 
 /// Why a plan could not be carried out.
 #[derive(Debug, thiserror::Error)]
@@ -178,25 +178,29 @@ impl Executor {
     }
 
     async fn create_pod(&self, key: &Key, new: &NewPod) -> Result<(), Error> {
-        // As JSON: the types know neither every field nor every notation.
+        // As JSON: the types know neither every field nor every notation. Of the answer, nobody needs more than the metadata.
         let name = new.pod["metadata"]["name"].as_str().unwrap_or_default();
-        let resource = kube::core::ApiResource::erase::<KubePod>(&());
-        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &key.0, &resource);
-        let object: DynamicObject = serde_json::from_value(new.pod.clone())
-            .map_err(|error| failed("creating", "Pod", name.to_owned(), kube::Error::SerdeError(error)))?;
-        match api.create(&post(), &object).await {
+        let failed = |error| failed("creating", "Pod", name.to_owned(), error);
+        let body = serde_json::to_vec(&new.pod)
+            .map_err(kube::Error::SerdeError)
+            .map_err(failed)?;
+        let path = KubePod::url_path(&(), Some(&key.0));
+        let request = kube::core::Request::new(path)
+            .create(&post(), body)
+            .map_err(kube::Error::BuildRequest)
+            .map_err(failed)?;
+        match self.client.request::<LeanPod>(request).await {
             Ok(made) => {
-                let made = KubePod {
-                    metadata: made.metadata,
-                    ..KubePod::default()
-                };
                 self.index.made(&made);
                 Ok(())
             }
             Err(error) if is_conflict(&error) => {
-                self.find::<KubePod>(key, name, &object.metadata, error).await
+                let metadata = serde_json::from_value(new.pod["metadata"].clone())
+                    .map_err(kube::Error::SerdeError)
+                    .map_err(failed)?;
+                self.find::<LeanPod>(key, name, &metadata, error).await
             }
-            Err(source) => Err(failed("creating", "Pod", name.to_owned(), source)),
+            Err(source) => Err(failed(source)),
         }
     }
 
@@ -293,21 +297,33 @@ impl Executor {
             "metadata": { "name": key.1 },
             "status": status,
         });
-        let api = self.api::<ModelServing>(key);
-        match api.patch_status(&key.1, &apply(), &Patch::Apply(&object)).await {
+        let failed = |error| failed("writing the status of", "ModelServing", key.1.clone(), error);
+        let path = ModelServing::url_path(&(), Some(&key.0));
+        let request = kube::core::Request::new(path)
+            .patch_subresource("status", &key.1, &apply(), &Patch::Apply(&object))
+            .map_err(kube::Error::BuildRequest)
+            .map_err(failed)?;
+        match self.client.request::<Version>(request).await {
             Ok(written) => {
                 let version = written.metadata.resource_version;
                 Ok(version.and_then(|version| version.parse().ok()))
             }
             Err(error) if is_not_found(&error) => Ok(None),
-            Err(source) => Err(failed(
-                "writing the status of",
-                "ModelServing",
-                key.1.clone(),
-                source,
-            )),
+            Err(source) => Err(failed(source)),
         }
     }
+}
+
+/// What is read of an answer.
+#[derive(serde::Deserialize)]
+struct Version {
+    metadata: VersionMeta,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct VersionMeta {
+    resource_version: Option<String>,
 }
 
 fn kind_of<K: Resource<DynamicType = ()>>() -> &'static str {

@@ -95,6 +95,7 @@ macro_rules! indexed {
 }
 
 indexed!(KubePod, Pod, pods, Pod::of);
+indexed!(super::lean::LeanPod, Pod, pods, |pod| Pod::of(&pod.0));
 indexed!(Service, Service, services, |service| Some(Child::of(
     &service.metadata
 )));

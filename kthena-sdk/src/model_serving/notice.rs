@@ -15,7 +15,7 @@ pub const FAILED: &str = "Failed";
 /// Instances that a message names.
 const NAMED: usize = 10;
 /// How long an instance that runs waits for others of its group, so that one event tells of all.
-const PATIENCE: SignedDuration = SignedDuration::from_secs(3);
+const PATIENCE: SignedDuration = SignedDuration::from_secs(10);
 
 /// An event that is to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -252,13 +252,13 @@ mod tests {
             (vec![], None),
             "a restart tells nothing again"
         );
-        assert_eq!(update(&["a", "b"], &none, 1), (vec![], Some(at(4))));
+        assert_eq!(update(&["a", "b"], &none, 1), (vec![], Some(at(11))));
         let both = "RoleRunning: Roles b/b-0, c/c-0 in ServingGroup s-0 are now Running";
         assert_eq!(update(&["a", "b", "c"], &whole, 2), (vec![both.into()], None));
         assert_eq!(update(&["a", "b", "c"], &whole, 3), (vec![], None));
         assert_eq!(update(&["a", "c"], &none, 4), (vec![], None));
-        assert_eq!(update(&["a", "b", "c"], &none, 5), (vec![], Some(at(8))));
+        assert_eq!(update(&["a", "b", "c"], &none, 5), (vec![], Some(at(15))));
         let one = "RoleRunning: Role b/b-0 in ServingGroup s-0 is now Running";
-        assert_eq!(update(&["a", "b", "c"], &none, 8), (vec![one.into()], None));
+        assert_eq!(update(&["a", "b", "c"], &none, 15), (vec![one.into()], None));
     }
 }

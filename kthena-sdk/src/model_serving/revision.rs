@@ -4,6 +4,7 @@
 //! template's hash, except where another controller has named it: what the reference's controller left behind keeps its name as long as
 //! the template makes the same pods, so that taking over restarts none.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::apps::v1::ControllerRevision;
@@ -15,7 +16,7 @@ use kthena_api::name::Serving;
 
 use super::metadata;
 use super::observe::{Pod, controller};
-use super::template::{self, Fingerprint, InvalidData, Template, Writing};
+use super::template::{Fingerprint, InvalidData, Template, Writing};
 
 /// Revisions that are kept although no pod is left of them, as a ReplicaSet or StatefulSet does.
 pub const HISTORY: usize = 10;
@@ -148,23 +149,28 @@ fn write_aliases(aliases: &BTreeMap<String, BTreeSet<String>>) -> String {
 struct Wanted {
     template: Template,
     exact: Fingerprint,
-    loose: Fingerprint,
+    /// Only what another controller has stored is compared so.
+    loose: OnceCell<Fingerprint>,
+    /// Hashes by role.
+    hashes: BTreeMap<String, String>,
 }
 
 impl Wanted {
     fn of(serving: &ModelServing) -> Self {
         let template = Template::of(&serving.spec);
+        let (exact, hashes) = template.prints();
         Self {
-            exact: template.fingerprint(Writing::Exact),
-            loose: template.fingerprint(Writing::Loose),
             template,
+            exact,
+            loose: OnceCell::new(),
+            hashes,
         }
     }
 
     fn fingerprint(&self, writing: Writing) -> &Fingerprint {
         match writing {
             Writing::Exact => &self.exact,
-            Writing::Loose => &self.loose,
+            Writing::Loose => self.loose.get_or_init(|| self.template.fingerprint(writing)),
         }
     }
 }
@@ -204,12 +210,6 @@ impl<'a> Revisions<'a> {
                 .cloned();
             current.insert(&revision.name, same.collect());
         }
-        let wanted = wanted.template;
-        let hashes = wanted
-            .0
-            .iter()
-            .map(|role| (role.name.clone(), template::role_hash(role)))
-            .collect();
         // Counts and limits are the present ones, whatever they were when the revision was stored.
         let mut aliases = target.aliases;
         for revision in &stored {
@@ -223,14 +223,14 @@ impl<'a> Revisions<'a> {
             }
         }
         let target = Revision {
-            template: wanted,
+            template: wanted.template,
             aliases,
             ..target
         };
         Self {
             stored,
             target,
-            hashes,
+            hashes: wanted.hashes,
             current,
             write,
         }

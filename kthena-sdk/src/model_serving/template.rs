@@ -1,5 +1,7 @@
 //! What pods are made from: the roles of one revision.
 
+use std::collections::BTreeMap;
+
 use kthena_api::ModelServingSpec;
 use kthena_api::model_serving::Role;
 use serde::Deserialize;
@@ -86,7 +88,7 @@ impl Template {
     /// The hash of everything that makes a difference to a pod, which names the revision. `collisions` tells templates apart
     /// whose hashes are equal.
     pub fn hash(&self, collisions: u32) -> String {
-        hash(&self.canonical(), collisions)
+        hash(&self.canonical().to_string(), collisions)
     }
 
     /// What tells templates apart. Pods of templates with equal fingerprints are the same.
@@ -96,9 +98,20 @@ impl Template {
                 Writing::Exact => canonical(role),
                 Writing::Loose => loose(&canonical(role)),
             };
-            (role.name.clone(), xxh3_128(canonical.to_string().as_bytes()))
+            (role.name.clone(), print(&canonical.to_string()))
         };
         Fingerprint(self.0.iter().map(of).collect())
+    }
+
+    /// The fingerprint of what was written exactly, and the hash of each role, by its name.
+    pub(super) fn prints(&self) -> (Fingerprint, BTreeMap<String, String>) {
+        let (mut prints, mut hashes) = (Vec::new(), BTreeMap::new());
+        for role in &self.0 {
+            let text = canonical(role).to_string();
+            prints.push((role.name.clone(), print(&text)));
+            hashes.insert(role.name.clone(), hash(&text, 0));
+        }
+        (Fingerprint(prints), hashes)
     }
 
     fn canonical(&self) -> Value {
@@ -108,7 +121,7 @@ impl Template {
 
 /// The hash of everything that makes a difference to the pods of a role.
 pub fn role_hash(role: &Role) -> String {
-    hash(&canonical(role), 0)
+    hash(&canonical(role).to_string(), 0)
 }
 
 impl Fingerprint {
@@ -130,27 +143,23 @@ fn canonical(role: &Role) -> Value {
     (role.replicas, role.max_unavailable, role.partition) = (None, None, None);
     role.worker_replicas = Some(role.effective_worker_replicas());
     let value = serde_json::to_value(&role).unwrap_or_default();
-    without(&value, Value::is_null)
+    without(value, Value::is_null)
 }
 
 /// Sorted, and without the members that are nothing.
-fn without(value: &Value, is_nothing: fn(&Value) -> bool) -> Value {
+fn without(value: Value, is_nothing: fn(&Value) -> bool) -> Value {
     match value {
         Value::Object(members) => {
-            let mut kept: Vec<(&String, Value)> = members
-                .iter()
+            let mut kept: Vec<(String, Value)> = members
+                .into_iter()
                 .map(|(name, value)| (name, without(value, is_nothing)))
                 .filter(|(_, value)| !is_nothing(value))
                 .collect();
-            kept.sort_by_key(|(name, _)| *name);
-            Value::Object(
-                kept.into_iter()
-                    .map(|(name, value)| (name.clone(), value))
-                    .collect(),
-            )
+            kept.sort_by(|(one, _), (other, _)| one.cmp(other));
+            Value::Object(kept.into_iter().collect())
         }
-        Value::Array(items) => items.iter().map(|item| without(item, is_nothing)).collect(),
-        other => other.clone(),
+        Value::Array(items) => items.into_iter().map(|item| without(item, is_nothing)).collect(),
+        other => other,
     }
 }
 
@@ -165,7 +174,7 @@ fn loose(value: &Value) -> Value {
             Value::Bool(true) => false,
         }
     }
-    without(&in_numbers(value), is_empty)
+    without(in_numbers(value), is_empty)
 }
 
 /// Quantities as numbers, however they are written.
@@ -198,8 +207,12 @@ fn in_numbers(value: &Value) -> Value {
     }
 }
 
-fn hash(value: &Value, collisions: u32) -> String {
-    let mut rest = xxh3_64_with_seed(value.to_string().as_bytes(), collisions.into());
+fn print(text: &str) -> u128 {
+    xxh3_128(text.as_bytes())
+}
+
+fn hash(text: &str, collisions: u32) -> String {
+    let mut rest = xxh3_64_with_seed(text.as_bytes(), collisions.into());
     let mut letter = || {
         let letter = ALPHABET[(rest % 27) as usize];
         rest /= 27;

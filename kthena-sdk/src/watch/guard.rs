@@ -24,7 +24,7 @@ pub(super) struct Invalid {
 
 impl<'de, K: Resource + DeserializeOwned> Deserialize<'de> for Guarded<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Box::<RawValue>::deserialize(deserializer)?;
+        let text = <&RawValue>::deserialize(deserializer)?;
         let object = serde_json::from_str(text.get()).map(Ok).or_else(|error| {
             let part: PartialObjectMeta<K> = serde_json::from_str(text.get()).map_err(Error::custom)?;
             Ok(Err(Invalid {

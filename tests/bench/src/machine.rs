@@ -86,7 +86,19 @@ impl Group {
         for pid in self.members()? {
             let path = format!("/proc/{pid}/smaps_rollup");
             let text = std::fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
-            sum += proportional_set(&text).with_context(|| format!("{path} names no Pss"))?;
+            // The proportional set size.
+            sum += size(&text, "Pss:").with_context(|| format!("{path} names no Pss"))?;
+        }
+        Ok(sum)
+    }
+
+    /// The most memory that was resident at any time, in bytes; what processes share counts for each.
+    pub(crate) fn peak_memory(self) -> Result<u64> {
+        let mut sum = 0;
+        for pid in self.members()? {
+            let path = format!("/proc/{pid}/status");
+            let text = std::fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+            sum += size(&text, "VmHWM:").with_context(|| format!("{path} names no VmHWM"))?;
         }
         Ok(sum)
     }
@@ -115,9 +127,9 @@ fn process_group(stat: &str) -> Option<i32> {
     rest.split_whitespace().nth(2)?.parse().ok() // behind state and parent
 }
 
-/// The proportional set size in `/proc/<pid>/smaps_rollup`, in bytes.
-fn proportional_set(rollup: &str) -> Option<u64> {
-    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+/// A size in `/proc/<pid>/status` or `smaps_rollup`, in bytes.
+fn size(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }
@@ -156,11 +168,12 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_read_from_the_rollup() {
+    fn sizes_are_read_from_the_kernels_lists() {
         let text =
             "55d0-7ffe ---p 00000000 00:00 0 [rollup]\nRss:   12000 kB\nPss:     8191 kB\nPss_Dirty: 5 kB\n";
-        assert_eq!(proportional_set(text), Some(8191 * 1024));
-        assert_eq!(proportional_set("Rss: 1 kB"), None);
+        assert_eq!(size(text, "Pss:"), Some(8191 * 1024));
+        assert_eq!(size("VmPeak: 9 kB\nVmHWM:\t 1 kB\n", "VmHWM:"), Some(1024));
+        assert_eq!(size("Rss: 1 kB", "Pss:"), None);
     }
 
     #[test]
@@ -169,6 +182,6 @@ mod tests {
         let before = group.cpu_ns().unwrap();
         let spent: u64 = (0..3_000_000u64).map(std::hint::black_box).sum();
         assert!(spent > 0 && group.cpu_ns().unwrap() > before);
-        assert!(group.memory().unwrap() > 100_000);
+        assert!(group.memory().unwrap() > 100_000 && group.peak_memory().unwrap() > 100_000);
     }
 }

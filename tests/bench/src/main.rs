@@ -1,4 +1,4 @@
-//! The bench: proxies side by side in one run, in front of one mock engine, under one load.
+//! The bench: proxies side by side in one run, in front of one mock engine, under one load; and controllers, see [`controller`].
 //!
 //! `cargo xtask bench` builds it and starts a run. Every proxy has one core to itself; the load generator and the mock engines
 //! are elsewhere where there is a second core. Figures are taken in rounds in which the proxies take turns.
@@ -13,6 +13,7 @@
 mod answer;
 mod bare;
 mod bed;
+mod controller;
 mod load;
 mod machine;
 mod measure;
@@ -42,6 +43,8 @@ struct Args {
 enum Command {
     /// Measure all proxies side by side.
     Run(run::Args),
+    /// Measure controllers of ModelServings side by side.
+    Controller(controller::Args),
     /// The mock engines.
     Mock {
         #[arg(long)]
@@ -82,6 +85,7 @@ fn main() -> Result<()> {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build();
     match Args::parse().command {
         Command::Run(args) => runtime()?.block_on(run::run(&args)),
+        Command::Controller(args) => runtime()?.block_on(controller::run(&args)),
         Command::Mock { listen, events } => runtime()?.block_on(mock::serve(&listen, events)),
         Command::Bare { listen, upstream } => bare::serve(listen, upstream),
         Command::Load {

@@ -9,7 +9,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use self::table::Table;
+pub(crate) use self::table::Table;
 use crate::measure::throughput::SCENARIOS;
 use crate::measure::{Settings, latency, reload, streams, throughput};
 use crate::stats::Figure;
@@ -144,28 +144,33 @@ impl Report {
         for (name, reason) in &self.left_out {
             let _ok = writeln!(text, "\nWithout {name}: {reason}");
         }
-        let table = self.targets.iter().fold(
-            Table::new(&["Target", "limit", "measured", ""]),
-            |table, target| {
-                let met = if target.met { "met" } else { "MISSED" };
-                table.row([
-                    target.what.clone(),
-                    format!("{}", target.limit),
-                    format!("{:.2}", target.measured),
-                    met.to_owned(),
-                ])
-            },
-        );
-        section(&mut text, "Targets", &table);
+        section(&mut text, "Targets", &targets_table(&self.targets));
         text
     }
 }
 
-fn section(text: &mut String, title: &str, table: &Table) {
+/// Limits and what was measured.
+pub(crate) fn targets_table(targets: &[Target]) -> Table {
+    targets.iter().fold(
+        Table::new(&["Target", "limit", "measured", ""]),
+        |table, target| {
+            let met = if target.met { "met" } else { "MISSED" };
+            table.row([
+                target.what.clone(),
+                format!("{}", target.limit),
+                format!("{:.2}", target.measured),
+                met.to_owned(),
+            ])
+        },
+    )
+}
+
+pub(crate) fn section(text: &mut String, title: &str, table: &Table) {
     let _ok = write!(text, "\n## {title}\n\n{table}");
 }
 
-fn spread(figure: &Figure, digits: usize) -> String {
+/// The median, and the spread where there is one.
+pub(crate) fn spread(figure: &Figure, digits: usize) -> String {
     if figure.rounds.is_empty() {
         return "–".to_owned();
     }

@@ -90,7 +90,8 @@ pub(crate) fn targets(report: &Report) -> Vec<Target> {
     targets
 }
 
-fn at_most(what: String, limit: f64, measured: f64) -> Target {
+/// A figure that has to stay below a limit.
+pub(crate) fn at_most(what: String, limit: f64, measured: f64) -> Target {
     Target {
         what,
         limit,

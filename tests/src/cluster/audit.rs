@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use serde::Deserialize;
 
 use super::identity::USER_AGENT;
@@ -38,6 +39,9 @@ pub struct Mark(u64);
 #[serde(rename_all = "camelCase")]
 pub struct Entry {
     pub stage: Stage,
+    /// When the request was over; of a watch, when it began.
+    #[serde(rename = "stageTimestamp")]
+    pub at: MicroTime,
     /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, …
     pub verb: String,
     #[serde(rename = "requestURI")]
@@ -224,10 +228,10 @@ impl Filter {
 mod tests {
     use super::*;
 
-    const LINES: &str = r#"{"stage":"ResponseStarted","verb":"watch","requestURI":"/api/v1/pods?watch=1","userAgent":"kthena-proxy/0.1","user":{"username":"system:admin"},"objectRef":{"resource":"pods"},"responseStatus":{"code":200}}
-{"stage":"ResponseComplete","verb":"watch","requestURI":"/api/v1/pods?watch=1","userAgent":"kthena-proxy/0.1","user":{"username":"system:admin"},"objectRef":{"resource":"pods"},"responseStatus":{"code":200}}
-{"stage":"ResponseComplete","verb":"patch","requestURI":"/api/v1/namespaces/a/pods/p/status","userAgent":"kthena-tests","user":{"username":"system:admin"},"objectRef":{"resource":"pods","subresource":"status","namespace":"a","name":"p"},"responseStatus":{"code":200}}
-{"stage":"ResponseComplete","verb":"get","requestURI":"/readyz","user":{"username":"system:anonymous"},"responseStatus":{"code":200}}
+    const LINES: &str = r#"{"stage":"ResponseStarted","stageTimestamp":"2026-01-01T00:00:00.000001Z","verb":"watch","requestURI":"/api/v1/pods?watch=1","userAgent":"kthena-proxy/0.1","user":{"username":"system:admin"},"objectRef":{"resource":"pods"},"responseStatus":{"code":200}}
+{"stage":"ResponseComplete","stageTimestamp":"2026-01-01T00:00:00.000001Z","verb":"watch","requestURI":"/api/v1/pods?watch=1","userAgent":"kthena-proxy/0.1","user":{"username":"system:admin"},"objectRef":{"resource":"pods"},"responseStatus":{"code":200}}
+{"stage":"ResponseComplete","stageTimestamp":"2026-01-01T00:00:00.000001Z","verb":"patch","requestURI":"/api/v1/namespaces/a/pods/p/status","userAgent":"kthena-tests","user":{"username":"system:admin"},"objectRef":{"resource":"pods","subresource":"status","namespace":"a","name":"p"},"responseStatus":{"code":200}}
+{"stage":"ResponseComplete","stageTimestamp":"2026-01-01T00:00:00.000001Z","verb":"get","requestURI":"/readyz","user":{"username":"system:anonymous"},"responseStatus":{"code":200}}
 {"stage":"ResponseCom"#;
 
     fn audit() -> (tempfile::TempDir, Audit) {

@@ -4,19 +4,20 @@ use std::fmt;
 
 /// Rows under a head.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(crate) struct Table {
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    pub(super) fn new(head: &[&str]) -> Self {
+    pub(crate) fn new(head: &[&str]) -> Self {
         Self {
             rows: vec![head.iter().map(|cell| (*cell).to_owned()).collect()],
         }
     }
 
-    pub(super) fn row<const N: usize>(mut self, cells: [String; N]) -> Self {
-        self.rows.push(cells.map(|cell| cell.replace('|', "/")).into());
+    pub(crate) fn row(mut self, cells: impl IntoIterator<Item = String>) -> Self {
+        let cells = cells.into_iter().map(|cell| cell.replace('|', "/"));
+        self.rows.push(cells.collect());
         self
     }
 }
