@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser};
+use kthena_controller::rbac::SECRET;
 use kthena_sdk::process::all_interfaces;
 
 mod klog;
@@ -57,7 +58,7 @@ pub(crate) struct Args {
     #[arg(long, default_value = "/etc/tls/tls.key")]
     pub(crate) tls_private_key_file: PathBuf,
     /// Secret with the certificate of the webhooks. It is made if neither it nor the files are there.
-    #[arg(long, default_value = "kthena-controller-manager-webhook-certs")]
+    #[arg(long, default_value = SECRET)]
     pub(crate) cert_secret_name: String,
     /// Service in front of the webhooks, for whose names a certificate is made.
     #[arg(long, default_value = "kthena-controller-manager-webhook")]

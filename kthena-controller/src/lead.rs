@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use kthena_controller::rbac::LEASE;
 use kthena_sdk::kube::Client;
 use kthena_sdk::leader::{Candidate, Config, Leader, Lost, identity};
 use tokio::task::JoinSet;
@@ -10,9 +11,6 @@ use tokio::time::timeout;
 
 use crate::stop::Stopped;
 use crate::telemetry::{Metrics, Phase, Readiness};
-
-/// The name of the Lease; Kthena's controller manager stands for the same one.
-const LEASE: &str = "lease.kthena.controller-manager";
 
 /// How long work in progress may take once the process is to end.
 pub(crate) const GRACE: Duration = Duration::from_secs(10);

@@ -91,10 +91,12 @@ async fn run(args: Args) -> Result<()> {
 
     let mut tasks = JoinSet::new();
     if args.enable_webhook {
+        readiness.await_webhooks();
         tasks.spawn(webhook::serve(
             args.clone(),
             clients.work.clone(),
             clients.namespace.clone(),
+            readiness.clone(),
             stop.stopped(),
         ));
     }

@@ -3,24 +3,48 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use kthena_controller::rbac::{MUTATING, VALIDATING};
 use kthena_sdk::kube::Client;
 use kthena_sdk::model_serving::plugin::Registry;
-use kthena_sdk::process::{Certificate, all_interfaces};
+use kthena_sdk::process::{Certificate, Contents, all_interfaces};
 use kthena_sdk::webhook::keeper::{self, Keeper};
-use kthena_sdk::webhook::{self, Config};
+use kthena_sdk::webhook::{self, Config, Source};
 
 use crate::args::Args;
 use crate::stop::Stopped;
+use crate::telemetry::Readiness;
 
 /// How long reviews in progress may take once the process is to end.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// The webhook configurations that call this server, as Kthena's chart names them.
-const VALIDATING: &str = "kthena-controller-manager-validating-webhook";
-const MUTATING: &str = "kthena-controller-manager-mutating-webhook";
+/// A keeper that tells when its certificate is served.
+struct Telling {
+    keeper: Keeper,
+    readiness: Readiness,
+}
+
+impl Source for Telling {
+    fn changed(&self, seen: Option<&Contents>) -> impl Future<Output = Contents> + Send {
+        self.keeper.changed(seen)
+    }
+
+    fn describe(&self) -> String {
+        self.keeper.describe()
+    }
+
+    fn serving(&self) {
+        self.readiness.webhooks_serve();
+    }
+}
 
 /// Serves the webhooks until the process is to end.
-pub(crate) async fn serve(args: Args, client: Client, namespace: String, stopped: Stopped) -> Result<()> {
+pub(crate) async fn serve(
+    args: Args,
+    client: Client,
+    namespace: String,
+    readiness: Readiness,
+    stopped: Stopped,
+) -> Result<()> {
     let timeout = args.webhook_timeout();
     let place = keeper::Config {
         namespace,
@@ -35,7 +59,10 @@ pub(crate) async fn serve(args: Args, client: Client, namespace: String, stopped
     };
     let config = Config {
         listen: all_interfaces(args.port).to_vec(),
-        certificate: Keeper::new(client, place),
+        certificate: Telling {
+            keeper: Keeper::new(client, place),
+            readiness,
+        },
         grace: GRACE,
         timeout,
     };

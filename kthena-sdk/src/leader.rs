@@ -37,6 +37,8 @@ mod record;
 
 use record::Step;
 
+use crate::rbac::{Rights, Rule, Verb};
+
 /// Which Lease there is to hold, by whom, and for how long.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -71,6 +73,13 @@ impl Config {
     fn request_limit(&self) -> Duration {
         self.renew_deadline / 2
     }
+}
+
+/// What standing for a Lease takes in its namespace. It goes without `list` and `watch`, by which others learn at once that the Lease is free.
+#[must_use]
+pub fn rights(lease: &str) -> Rights {
+    let verbs = [Verb::Create, Verb::Get, Verb::Update, Verb::List, Verb::Watch];
+    Rights::own([Rule::of::<Lease>(verbs).named([lease])])
 }
 
 /// The name of this process among candidates: its host, which is its pod in a cluster, and a random part.
@@ -126,8 +135,7 @@ struct Place {
 // === impl Candidate ===
 
 impl Candidate {
-    /// Wants to lead. The account needs `get` and `update` of this Lease and `create` of Leases; with `list` and `watch` it also learns at once when the
-    /// Lease is free.
+    /// Wants to lead. The account needs the [`rights`].
     #[must_use]
     pub fn new(client: Client, config: Config) -> Self {
         let api = Api::namespaced(client, &config.namespace);

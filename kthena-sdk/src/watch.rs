@@ -35,6 +35,7 @@ use kube::runtime::watcher::{self, Event};
 use serde::de::DeserializeOwned;
 
 use self::guard::Guarded;
+use crate::rbac::{Rule, Verb};
 
 /// Which objects to follow.
 #[derive(Debug, Clone, Default)]
@@ -115,12 +116,21 @@ where
     )
 }
 
+/// What following a kind takes, in all namespaces or in those that are followed.
+#[must_use]
+pub fn rule<K: Resource<DynamicType = ()>>() -> Rule {
+    Rule::of::<K>([Verb::List, Verb::Watch])
+}
+
 /// The same API, with objects that may fail to decode one by one.
 fn guard<K>(api: Api<K>) -> Api<Guarded<K>>
 where
     K: Resource<DynamicType = ()>,
 {
-    Api::all(api.into_client())
+    match api.namespace().map(str::to_owned) {
+        Some(namespace) => Api::namespaced_with(api.into_client(), &namespace, &()),
+        None => Api::all(api.into_client()),
+    }
 }
 
 fn decoded<K: Resource>(object: Guarded<K>) -> Result<K, Change<K>> {
@@ -129,4 +139,23 @@ fn decoded<K: Resource>(object: Guarded<K>) -> Result<K, Change<K>> {
         name: invalid.metadata.name.unwrap_or_default(),
         error: invalid.error,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::Pod;
+    use kube::Client;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_api_of_one_namespace_is_followed_there() {
+        let silent = tower::service_fn(|_request: http::Request<kube::client::Body>| {
+            std::future::pending::<Result<http::Response<kube::client::Body>, tower::BoxError>>()
+        });
+        let client = Client::new(silent, "default");
+        let one = guard(Api::<Pod>::namespaced(client.clone(), "models"));
+        assert_eq!(one.resource_url(), "/api/v1/namespaces/models/pods");
+        assert_eq!(guard(Api::<Pod>::all(client)).resource_url(), "/api/v1/pods");
+    }
 }

@@ -73,10 +73,10 @@ struct Inner {
     /// Held as long as the cluster lives: a stopped server starts again where it was.
     #[expect(dead_code, reason = "their locks matter, not their numbers")]
     ports: [Port; 3],
-    dir: Dir,
+    dir: Arc<Dir>,
 }
 
-/// A folder that goes with its owner, or with the process where the owner is a static.
+/// A folder that goes with its last owner, or with the process where that is a static.
 #[derive(Debug)]
 struct Dir(PathBuf);
 

@@ -3,41 +3,51 @@
 //! It looks after all namespaces, so a test that starts one needs a cluster of its own.
 
 use std::{
+    collections::BTreeSet,
+    fs::OpenOptions,
+    io::Write,
     path::PathBuf,
     process::{Command, ExitStatus},
     time::Duration,
 };
 
 use anyhow::{Context, Result};
+use kthena_controller::rbac::Part;
+use kthena_sdk::rbac::Rights;
 
 use crate::{
     cargo,
-    cluster::{Cluster, Identity, Namespace},
+    cluster::{Cluster, Identity, Mark, Namespace},
     http,
     process::Process,
     reserve::Port,
-    wait,
+    setting, wait,
 };
 
-/// The permissions that the controller needs, as a ClusterRole called [`ROLE_NAME`].
-pub const ROLE: &str = include_str!("controller/role.yaml");
-/// The permissions that it needs in its own namespace, as a Role of the same name.
-pub const OWN_ROLE: &str = include_str!("controller/own.yaml");
-/// The name of [`ROLE`] and [`OWN_ROLE`], and of the service account.
+/// The name of the roles, and of the service account.
 pub const ROLE_NAME: &str = "kthena-controller";
 
-/// A running controller. Dropping it kills it.
+/// A running controller. Dropping it kills it, and fails the test if it asked the API server for something that its roles do not allow.
 #[derive(Debug)]
 pub struct Controller {
     process: Process,
+    account: Identity,
     /// Health and metrics, debugging.
     ports: [Port; 2],
 }
 
 impl Controller {
-    /// A service account of the namespace that may do what [`ROLE`] says, and there what [`OWN_ROLE`] says.
+    /// A service account of the namespace that may do what the controller manager says that it does.
     pub async fn account(cluster: &Cluster, space: &Namespace) -> Result<Identity> {
-        cluster.apply(ROLE).await?;
+        Self::account_for(cluster, space, &Part::all()).await
+    }
+
+    /// A service account of the namespace that may do what these parts of the controller manager say that they do.
+    pub async fn account_for(cluster: &Cluster, space: &Namespace, parts: &[Part]) -> Result<Identity> {
+        let rights: Rights = parts.iter().map(Part::rights).collect();
+        cluster
+            .apply(&serde_json::to_string(&rights.cluster_role(ROLE_NAME))?)
+            .await?;
         let account = cluster.service_account(space.name(), ROLE_NAME).await?;
         let binding = format!(
             "{{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRoleBinding, metadata: {{name: {ROLE_NAME}}},
@@ -46,7 +56,9 @@ impl Controller {
             space.name()
         );
         cluster.apply(&binding).await?;
-        space.apply(OWN_ROLE).await?;
+        space
+            .apply(&serde_json::to_string(&rights.role(ROLE_NAME))?)
+            .await?;
         let binding = format!(
             "{{apiVersion: rbac.authorization.k8s.io/v1, kind: RoleBinding, metadata: {{name: {ROLE_NAME}}},
               roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: {ROLE_NAME}}},
@@ -79,6 +91,7 @@ impl Controller {
         let log = identity.kubeconfig().with_file_name(format!("{name}.log"));
         Ok(Self {
             process: Process::start(name, &mut command, log)?,
+            account: identity.clone(),
             ports,
         })
     }
@@ -141,5 +154,44 @@ impl Controller {
     /// The end of its log, for a test that fails.
     pub fn tail(&self) -> String {
         self.process.tail()
+    }
+}
+
+impl Controller {
+    /// Adds what the account has asked for to the file of [`setting::rights_used`], where there is one.
+    fn tell_what_was_used(&self) -> Result<()> {
+        let Some(path) = setting::rights_used() else {
+            return Ok(());
+        };
+        let entries = self.account.audit().since(Mark::default())?.into_iter();
+        let own = entries.filter(|entry| entry.user.username == self.account.name());
+        let used: BTreeSet<String> = own
+            .map(|entry| {
+                let object = &entry.object_ref;
+                let resource = object.full_resource();
+                format!(
+                    "{}\t{resource}\t{}\t{}\n",
+                    object.api_group, entry.verb, object.name
+                )
+            })
+            .collect();
+        let mut file = OpenOptions::new().append(true).create(true).open(path)?;
+        let text: String = used.into_iter().collect();
+        Ok(file.write_all(text.as_bytes())?)
+    }
+}
+
+impl Drop for Controller {
+    fn drop(&mut self) {
+        self.process.kill();
+        // A test that fails has something to say already.
+        if std::thread::panicking() {
+            return;
+        }
+        let refused = self.account.audit().refused(self.account.name());
+        let refused = refused.expect("the audit log stays as long as the account's kubeconfig");
+        assert!(refused.is_empty(), "the roles lack: {refused:?}");
+        self.tell_what_was_used()
+            .expect("what was used is told to the test command");
     }
 }

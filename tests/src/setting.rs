@@ -40,6 +40,11 @@ pub fn built_binaries() -> Option<PathBuf> {
     path("KTHENA_BIN_DIR")
 }
 
+/// A file to which tests add what the controller manager asked of API servers, set by `cargo xtask test`.
+pub fn rights_used() -> Option<PathBuf> {
+    path("KTHENA_RIGHTS_USED")
+}
+
 /// The cargo that runs this test, or the one on the path.
 pub fn cargo() -> PathBuf {
     path("CARGO").unwrap_or_else(|| PathBuf::from("cargo"))

@@ -69,6 +69,7 @@ async fn every_documented_command_works() -> Result<()> {
                 }
                 ["curl", ..] => Ok(()),
                 ["kubectl", ref arguments @ ..] => kubectl(arguments).await,
+                ["helm", ref arguments @ ..] => helm(arguments).await,
                 ["kthena-proxy", ref arguments @ ..] => proxy(arguments).await,
                 ["kthena-controller", ref arguments @ ..] => {
                     let next = commands.get(at + 1).context("the page says what to look at")?;
@@ -85,6 +86,11 @@ async fn every_documented_command_works() -> Result<()> {
 async fn kubectl(arguments: &[&str]) -> Result<()> {
     let cluster = Cluster::shared().await?;
     output(cluster.kubectl()?.current_dir(root()).args(arguments)).map(drop)
+}
+
+async fn helm(arguments: &[&str]) -> Result<()> {
+    let cluster = Cluster::shared().await?;
+    output(cluster.helm()?.current_dir(root()).args(arguments)).map(drop)
 }
 
 async fn proxy(arguments: &[&str]) -> Result<()> {

@@ -1,6 +1,7 @@
 //! `cargo xtask codegen`: everything in the repository that is generated from something else.
 //!
 //! - `charts/**/crds/*.yaml` from the types of `kthena-api`, always;
+//! - the roles of the controller manager in the chart, from what the parts of `kthena-sdk` say that they ask, always;
 //! - `kthena-api/src/external/kubernetes.schemas.json` from the OpenAPI document of a kube-apiserver, with
 //!   `--openapi`. Types of ours embed types of Kubernetes, whose defaults, list types and map keys are known to the
 //!   API server alone.
@@ -8,7 +9,7 @@
 mod openapi;
 mod source;
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result, bail};
 use kthena_tests::setting;
@@ -43,21 +44,25 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let schemas = openapi::extract(&document, args.kubernetes.as_deref())?;
         write(&setting::checkout().join(SCHEMAS), &schemas, args.check)?;
     }
-    // A process of its own, so that it is built with the schemas just written, and xtask without kube.
-    let mut command = step::cargo([
-        "run",
-        "--quiet",
-        "--package",
-        "kthena-api",
-        "--example",
-        "crds",
-        "--",
-    ]);
-    command.arg(setting::checkout().join("charts/kthena/charts"));
-    if args.check {
-        command.arg("--check");
+    // Processes of their own, so that they are built with the schemas just written, and xtask without kube.
+    for (package, example) in [("kthena-api", "crds"), ("kthena-controller", "rbac")] {
+        let mut command = generator(package, example);
+        command.arg(setting::checkout().join("charts/kthena/charts"));
+        if args.check {
+            command.arg("--check");
+        }
+        step::run(&mut command)?;
     }
-    step::run(&mut command)
+    Ok(())
+}
+
+/// Fails where the controller manager is granted something that no test has used.
+pub(crate) fn compare_rights(used: &Path) -> Result<()> {
+    step::run(generator("kthena-controller", "rbac").arg("--used").arg(used))
+}
+
+fn generator(package: &str, example: &str) -> Command {
+    step::cargo(["run", "--quiet", "--package", package, "--example", example, "--"])
 }
 
 fn write(path: &Path, text: &str, check: bool) -> Result<()> {

@@ -17,7 +17,7 @@ enum Args {
     Bench(bench::Args),
     /// Check formatting, lints, documentation, features, dependencies and generated files; run nothing.
     Check,
-    /// Generate what is generated: the CRDs, and with --openapi the embedded types of Kubernetes.
+    /// Generate what is generated: the CRDs, the roles of the controller manager, and with --openapi the embedded types of Kubernetes.
     Codegen(codegen::Args),
     /// A control plane for manual use.
     #[command(subcommand)]

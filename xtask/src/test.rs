@@ -1,10 +1,10 @@
 //! `cargo xtask test`: what the README names and CI runs.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use kthena_tests::{clients::Client, prerequisite};
 
 use crate::{
-    check, real_engines,
+    check, codegen, real_engines,
     step::{Steps, binaries, cargo},
     tools,
 };
@@ -61,8 +61,17 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         steps.run("tools", || tools::build(false))?;
         steps.run("clients", Client::install_all)?;
         let mut tests = cargo(["test", "--workspace"]);
-        tests.env("KTHENA_BIN_DIR", binaries("debug")?).args(filter(args));
+        // What the controller manager asked of API servers in the tests, to be compared with what it may ask.
+        let used = binaries("debug")?.join("kthena-rights-used");
+        std::fs::write(&used, "").context("making a file for the rights that are used")?;
+        tests
+            .env("KTHENA_BIN_DIR", binaries("debug")?)
+            .env("KTHENA_RIGHTS_USED", &used)
+            .args(filter(args));
         steps.command("tests", &mut tests)?;
+        if args.filter.is_none() {
+            steps.run("rights that nobody uses", || codegen::compare_rights(&used))?;
+        }
     }
     match real_engines::TESTS {
         [] => steps.leave_out("tests with real engines: there are none yet"),

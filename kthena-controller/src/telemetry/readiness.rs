@@ -18,18 +18,35 @@ pub(crate) enum Phase {
     Ending,
 }
 
-/// The phase, shared.
+/// What the process is doing, shared.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Readiness(Arc<Mutex<Phase>>);
+pub(crate) struct Readiness(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    phase: Phase,
+    /// Webhooks are to be served, and are not yet.
+    awaits_webhooks: bool,
+}
 
 impl Readiness {
     pub(crate) fn set(&self, phase: Phase) {
-        *self.0.lock() = phase;
+        self.0.lock().phase = phase;
+    }
+
+    /// It is not ready before its webhooks are.
+    pub(crate) fn await_webhooks(&self) {
+        self.0.lock().awaits_webhooks = true;
+    }
+
+    /// Webhooks are answered.
+    pub(crate) fn webhooks_serve(&self) {
+        self.0.lock().awaits_webhooks = false;
     }
 
     /// One more controller knows what there is.
     pub(crate) fn synced(&self) {
-        let mut phase = self.0.lock();
+        let phase = &mut self.0.lock().phase;
         if let Phase::Leading(unsynced) = *phase {
             *phase = Phase::Leading(unsynced.saturating_sub(1));
         }
@@ -37,7 +54,11 @@ impl Readiness {
 
     /// Status and body of `/readyz`.
     pub(crate) fn answer(&self) -> (u16, &'static str) {
-        match *self.0.lock() {
+        let state = self.0.lock();
+        match state.phase {
+            Phase::Leading(0) | Phase::StandingBy if state.awaits_webhooks => {
+                (503, "waiting for a certificate")
+            }
             Phase::Leading(0) => (200, "ok"),
             Phase::StandingBy => (200, "standing by"),
             Phase::Starting => (503, "starting"),
@@ -67,5 +88,17 @@ mod tests {
         readiness.set(Phase::Ending);
         readiness.synced();
         assert_eq!(code(), 503);
+    }
+
+    #[test]
+    fn webhooks_are_waited_for_where_there_are_any() {
+        let readiness = Readiness::default();
+        readiness.await_webhooks();
+        for phase in [Phase::StandingBy, Phase::Leading(0)] {
+            readiness.set(phase);
+            assert_eq!(readiness.answer().0, 503);
+        }
+        readiness.webhooks_serve();
+        assert_eq!(readiness.answer(), (200, "ok"));
     }
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::{FutureExt, StreamExt, stream};
+use k8s_openapi::api::events::v1::Event as KubeEvent;
 use k8s_openapi::jiff::Timestamp;
 use kthena_api::external::leader_worker_set::{LeaderWorkerSet, LeaderWorkerSetStatus};
 use kthena_api::{ModelServing, labels};
@@ -22,6 +23,7 @@ use tokio::task::JoinSet;
 
 use super::{Action, Notice, Observed, plan};
 use crate::model_serving::execute::FIELD_MANAGER;
+use crate::rbac::{Rights, Rule, Verb};
 use crate::watch::{self as follow, Change, Selector, optional};
 
 /// Name of the definition of LeaderWorkerSets.
@@ -105,6 +107,24 @@ pub async fn run(client: Client) {
             tracing::info!("LeaderWorkerSets are not known any more");
         }
     }
+}
+
+/// What the controller asks of the API server, in all namespaces.
+#[must_use]
+pub fn rights() -> Rights {
+    let watches = Rights::everywhere([follow::rule::<LeaderWorkerSet>(), follow::rule::<ModelServing>()]);
+    let writes = Rights::everywhere([
+        Rule::of::<ModelServing>([Verb::Create, Verb::Patch]),
+        Rule::of::<LeaderWorkerSet>([Verb::Patch]).subresource("status"),
+        // Owner references that block the owner's deletion, where the API server asks for it.
+        Rule::of::<LeaderWorkerSet>([Verb::Update]).subresource("finalizers"),
+        // An event that comes again is counted.
+        Rule::of::<KubeEvent>([Verb::Create, Verb::Patch]),
+    ]);
+    watches
+        .and(optional::rights(DEFINITION))
+        .and(optional::rights(POD_GROUPS))
+        .and(writes)
 }
 
 async fn look_after(client: Client) {

@@ -27,7 +27,7 @@ use tokio::task::JoinSet;
 
 mod pace;
 
-use super::execute::{AT_ONCE, Error, Executor};
+use super::execute::{self, AT_ONCE, Error, Executor};
 use super::gang::{self, PodGroupObject};
 use super::index::{Index, Indexed, Key};
 use super::lean::LeanPod;
@@ -36,6 +36,7 @@ use super::plan_with;
 use super::plugin::Registry;
 use super::status::set_failure;
 use super::view::View;
+use crate::rbac::{Rights, Rule, Verb};
 use crate::telemetry::{Observer, Outcome, Work};
 use crate::watch::{self as follow, Change, Selector, optional};
 
@@ -178,6 +179,25 @@ impl Controller {
             () = idle => {}
         }
     }
+}
+
+/// What the controller asks of the API server, in all namespaces.
+#[must_use]
+pub fn rights() -> Rights {
+    let watches = Rights::everywhere([
+        follow::rule::<ModelServing>(),
+        follow::rule::<LeanPod>(),
+        follow::rule::<Service>(),
+        follow::rule::<ControllerRevision>(),
+        follow::rule::<PodDisruptionBudget>(),
+        follow::rule::<PodGroupObject>(),
+    ]);
+    // An event that comes again is counted.
+    let events = Rights::everywhere([Rule::of::<KubeEvent>([Verb::Create, Verb::Patch])]);
+    watches
+        .and(optional::rights(POD_GROUPS))
+        .and(execute::rights())
+        .and(events)
 }
 
 /// Selects what belongs to a ModelServing.

@@ -17,6 +17,7 @@ use super::gang::PodGroupObject;
 use super::index::{Index, Indexed, Key};
 use super::lean::LeanPod;
 use super::{Action, NewPod, Pods, Target, controller};
+use crate::rbac::{Rights, Rule, Verb};
 
 /// Who writes, as server-side apply and audit logs know it.
 pub const FIELD_MANAGER: &str = "kthena-controller";
@@ -78,6 +79,31 @@ const fn stage(action: &Action) -> u8 {
         Action::CreateBudget(_) | Action::UpdateBudget(_) | Action::DeleteBudget(_) => 5,
         Action::DeleteRevision { .. } => 6,
     }
+}
+
+/// What carrying out plans takes, in every namespace with ModelServings.
+#[must_use]
+pub fn rights() -> Rights {
+    // What was to be made and is there already is read. Applying takes the right to make, also where there is something.
+    let make = [Verb::Create, Verb::Get];
+    let apply = [Verb::Create, Verb::Patch];
+    Rights::everywhere([
+        Rule::of::<KubePod>(make),
+        Rule::of::<KubePod>([Verb::Delete, Verb::DeleteCollection]),
+        Rule::of::<Service>(make),
+        Rule::of::<Service>([Verb::Delete]),
+        Rule::of::<ControllerRevision>(make),
+        // Its number.
+        Rule::of::<ControllerRevision>([Verb::Patch, Verb::Delete]),
+        Rule::of::<PodGroupObject>(apply),
+        Rule::of::<PodGroupObject>([Verb::Delete]),
+        Rule::of::<PodDisruptionBudget>(make),
+        Rule::of::<PodDisruptionBudget>(apply),
+        Rule::of::<PodDisruptionBudget>([Verb::Delete]),
+        Rule::of::<ModelServing>([Verb::Patch]).subresource("status"),
+        // Owner references that block the owner's deletion, where the API server asks for it.
+        Rule::of::<ModelServing>([Verb::Update]).subresource("finalizers"),
+    ])
 }
 
 impl Executor {

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::core::{PartialObjectMeta, Resource};
+use kube::core::{DynamicResourceScope, PartialObjectMeta, Resource};
 use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -38,7 +38,8 @@ impl<'de, K: Resource + DeserializeOwned> Deserialize<'de> for Guarded<K> {
 
 impl<K: Resource> Resource for Guarded<K> {
     type DynamicType = K::DynamicType;
-    type Scope = K::Scope;
+    // Of either scope: an API of it has the namespace, or none, of an API of the object's own.
+    type Scope = DynamicResourceScope;
 
     fn kind(dynamic: &Self::DynamicType) -> Cow<'_, str> {
         K::kind(dynamic)

@@ -27,6 +27,7 @@ use kube::{Api, Client};
 use tokio::task::AbortHandle;
 
 use super::{Change, Selector};
+use crate::rbac::Rights;
 
 /// Follows the definition of a kind by its name, `<plural>.<group>`: first as it is now, then after each change. `None` where the API
 /// server does not serve the kind: there is no definition, it is not established yet, or it is being deleted.
@@ -42,6 +43,12 @@ pub fn definition(
     };
     let changes = super::changes(Api::<CustomResourceDefinition>::all(client), selector);
     changes.filter_map(move |change| std::future::ready(served(name, change)))
+}
+
+/// What following the definition of that name takes.
+#[must_use]
+pub fn rights(name: &str) -> Rights {
+    Rights::everywhere([super::rule::<CustomResourceDefinition>().named([name])])
 }
 
 /// Whether the API server serves a version of a kind.

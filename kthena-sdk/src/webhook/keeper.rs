@@ -52,6 +52,7 @@ use secret::{Held, Step};
 
 use super::server::Source;
 use crate::process::{Certificate, Contents};
+use crate::rbac::{Rights, Rule, Verb};
 
 /// How often the Secret and the configurations are looked at.
 const PERIOD: Duration = Duration::from_secs(60);
@@ -121,7 +122,7 @@ pub enum Error {
 }
 
 impl Keeper {
-    /// Keeps a certificate. The account needs `create` of Secrets, `get` and `update` of this one, `get` and `patch` of the configurations.
+    /// Keeps a certificate. The account needs the [`rights`].
     #[must_use]
     pub fn new(client: Client, config: Config) -> Self {
         Self {
@@ -248,6 +249,20 @@ impl Source for Keeper {
     fn describe(&self) -> String {
         format!("Secret {}/{}", self.config.namespace, self.config.secret)
     }
+}
+
+/// What keeping a certificate takes: for the Secret in its namespace, and for the configurations.
+pub fn rights<S: Into<String>>(
+    secret: &str,
+    validating: impl IntoIterator<Item = S>,
+    mutating: impl IntoIterator<Item = S>,
+) -> Rights {
+    let trust = [Verb::Get, Verb::Patch];
+    let keep = [Verb::Create, Verb::Get, Verb::Update];
+    Rights::own([Rule::of::<Secret>(keep).named([secret])]).and(Rights::everywhere([
+        Rule::of::<ValidatingWebhookConfiguration>(trust).named(validating),
+        Rule::of::<MutatingWebhookConfiguration>(trust).named(mutating),
+    ]))
 }
 
 fn failed(name: &str) -> impl FnOnce(kube::Error) -> Error {

@@ -29,6 +29,9 @@ pub trait Source: Send + Sync {
 
     /// What it is called in the log.
     fn describe(&self) -> String;
+
+    /// The server listens, with a certificate of this source.
+    fn serving(&self) {}
 }
 
 /// How webhooks are served.
@@ -83,6 +86,7 @@ pub async fn serve<S: Source>(
         let mut http1 = server.http_builder().http1();
         http1.timer(TokioTimer::new()).header_read_timeout(limit);
     }
+    config.certificate.serving();
     let server = server.serve(router(hooks, config.timeout).into_make_service());
     let mut server = std::pin::pin!(server);
     tokio::select! {

@@ -18,7 +18,7 @@ impl Cluster {
         let file = format!("user-{}", name.replace([':', '/'], "-"));
         let pair = self.0.authority.client(&file, name, group)?;
         Identity::write(
-            self.dir(),
+            &self.0.dir,
             name,
             &self.0.endpoint,
             &Credential::Certificate(&pair),
@@ -55,6 +55,6 @@ impl Cluster {
             .context("the API server answered without a token")?
             .token;
         let user = format!("system:serviceaccount:{namespace}:{name}");
-        Identity::write(self.dir(), &user, &self.0.endpoint, &Credential::Token(&token))
+        Identity::write(&self.0.dir, &user, &self.0.endpoint, &Credential::Token(&token))
     }
 }

@@ -1,9 +1,10 @@
 //! Counting API requests exactly: the API server writes one line for each into its audit log before it answers.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     io::{Read, Seek, SeekFrom},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result};
@@ -19,6 +20,9 @@ omitStages: [RequestReceived]
 rules:
 - level: Metadata
 ";
+
+/// The log's name in the cluster's folder.
+pub(super) const LOG: &str = "audit.log";
 
 /// The log of one cluster.
 #[derive(Debug, Clone)]
@@ -48,6 +52,8 @@ pub struct Entry {
     #[serde(default)]
     pub object_ref: ObjectRef,
     pub response_status: Option<ResponseStatus>,
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -91,8 +97,9 @@ pub struct Filter {
 }
 
 impl Audit {
-    pub(super) fn at(path: PathBuf) -> Self {
-        Self { path }
+    /// The log in the folder of a cluster.
+    pub(super) fn of(dir: &Path) -> Self {
+        Self { path: dir.join(LOG) }
     }
 
     /// The end of the log now: what was answered before lies before it.
@@ -106,6 +113,31 @@ impl Audit {
 
     /// The requests after `mark`, in the order in which they ended; a watch counts once, from its beginning.
     pub fn since(&self, mark: Mark) -> Result<Vec<Entry>> {
+        let mut entries = self.lines(mark)?;
+        // The end of a watch is a second line about the same request.
+        entries.retain(|entry| (entry.verb == "watch") == (entry.stage == Stage::ResponseStarted));
+        Ok(entries)
+    }
+
+    /// What a user asked for that the roles did not allow: each `verb group/resource name` once.
+    pub fn refused(&self, user: &str) -> Result<BTreeSet<String>> {
+        let entries = self.lines(Mark::default())?.into_iter();
+        let refused = entries.filter(|entry| entry.user.username == user && entry.is_refused());
+        Ok(refused
+            .map(|entry| {
+                let object = &entry.object_ref;
+                format!(
+                    "{} {}/{} {}",
+                    entry.verb,
+                    object.api_group,
+                    object.full_resource(),
+                    object.name
+                )
+            })
+            .collect())
+    }
+
+    fn lines(&self, mark: Mark) -> Result<Vec<Entry>> {
         let mut file = File::open(&self.path).with_context(|| format!("opening {}", self.path.display()))?;
         file.seek(SeekFrom::Start(mark.0))?;
         let mut text = String::new();
@@ -115,12 +147,7 @@ impl Audit {
             serde_json::from_str::<Entry>(line)
                 .with_context(|| format!("understanding the audit line {line}"))
         });
-        // The end of a watch is a second line about the same request.
-        let once = |entry: &Result<Entry>| match entry {
-            Ok(entry) => (entry.verb == "watch") == (entry.stage == Stage::ResponseStarted),
-            Err(_) => true,
-        };
-        entries.filter(once).collect()
+        entries.collect()
     }
 
     /// How many requests after `mark` pass the filter.
@@ -130,6 +157,24 @@ impl Audit {
             .iter()
             .filter(|entry| filter.takes(entry))
             .count())
+    }
+}
+
+impl Entry {
+    /// Whether nobody had granted this. Other answers with 403 are those of admission, quotas, or a namespace that ends.
+    pub fn is_refused(&self) -> bool {
+        let decision = self.annotations.get("authorization.k8s.io/decision");
+        decision.is_some_and(|it| it == "forbid")
+    }
+}
+
+impl ObjectRef {
+    /// The resource as roles have it: `pods`, `pods/status`.
+    pub fn full_resource(&self) -> String {
+        match self.subresource.as_str() {
+            "" => self.resource.clone(),
+            subresource => format!("{}/{subresource}", self.resource),
+        }
     }
 }
 
@@ -164,10 +209,7 @@ impl Filter {
 
     pub fn takes(&self, entry: &Entry) -> bool {
         let object = &entry.object_ref;
-        let resource = match object.subresource.as_str() {
-            "" => object.resource.clone(),
-            subresource => format!("{}/{subresource}", object.resource),
-        };
+        let resource = object.full_resource();
         let agent = match &self.agent {
             Some(prefix) => entry.user_agent.starts_with(prefix.as_str()),
             None => entry.user_agent != USER_AGENT,
@@ -194,9 +236,9 @@ mod tests {
 
     fn audit() -> (tempfile::TempDir, Audit) {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("audit.log");
-        std::fs::write(&path, LINES).unwrap();
-        (dir, Audit::at(path))
+        let audit = Audit::of(dir.path());
+        std::fs::write(&audit.path, LINES).unwrap();
+        (dir, audit)
     }
 
     #[test]
@@ -223,5 +265,33 @@ mod tests {
         );
         assert_eq!(count(Filter::default().agent(USER_AGENT).resource("pods")), 0);
         assert_eq!(count(Filter::default().verb("watch").user("system:admin")), 1);
+    }
+
+    #[test]
+    fn what_roles_do_not_allow_is_told_apart_from_what_admission_refuses() {
+        let line = |verb: &str, stage: &str, decision: &str| {
+            format!(
+                r#"{{"stage":"{stage}","stageTimestamp":"2026-01-01T00:00:00.000001Z","verb":"{verb}","requestURI":"/x","user":{{"username":"me"}},"objectRef":{{"resource":"leases","apiGroup":"coordination.k8s.io","name":"l"}},"responseStatus":{{"code":403}},"annotations":{{"authorization.k8s.io/decision":"{decision}"}}}}
+"#
+            )
+        };
+        let lines = [
+            line("watch", "ResponseStarted", "forbid"),
+            line("watch", "ResponseComplete", "forbid"),
+            line("get", "ResponseComplete", "forbid"),
+            line("create", "ResponseComplete", "allow"),
+        ];
+        let dir = tempfile::tempdir().unwrap();
+        let audit = Audit::of(dir.path());
+        std::fs::write(&audit.path, lines.concat()).unwrap();
+        let refused: Vec<String> = audit.refused("me").unwrap().into_iter().collect();
+        assert_eq!(
+            refused,
+            [
+                "get coordination.k8s.io/leases l",
+                "watch coordination.k8s.io/leases l"
+            ]
+        );
+        assert!(audit.refused("somebody else").unwrap().is_empty());
     }
 }

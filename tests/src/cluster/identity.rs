@@ -14,7 +14,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::pki::Pair;
+use super::{Audit, Dir, pki::Pair};
 
 /// The user agent of the bed's own requests: what tests leave out when they count requests.
 pub const USER_AGENT: &str = "kthena-tests";
@@ -27,6 +27,8 @@ pub struct Identity(Arc<Inner>);
 struct Inner {
     name: String,
     kubeconfig: PathBuf,
+    /// The cluster's folder, where the kubeconfig and the audit log are.
+    dir: Arc<Dir>,
 }
 
 /// Where the API server is, and how a client knows it.
@@ -43,7 +45,7 @@ pub(super) enum Credential<'a> {
 
 impl Identity {
     pub(super) fn write(
-        dir: &Path,
+        dir: &Arc<Dir>,
         name: &str,
         endpoint: &Endpoint,
         credential: &Credential<'_>,
@@ -65,13 +67,21 @@ impl Identity {
             "contexts": [{"name": "kthena-tests", "context": {"cluster": "kthena-tests", "user": name}}],
             "current-context": "kthena-tests",
         });
-        let kubeconfig = dir.join(format!("{}.kubeconfig", name.replace([':', '/'], "-")));
+        let kubeconfig = dir
+            .0
+            .join(format!("{}.kubeconfig", name.replace([':', '/'], "-")));
         std::fs::write(&kubeconfig, format!("{config:#}\n")) // JSON is YAML
             .with_context(|| format!("writing {}", kubeconfig.display()))?;
         Ok(Self(Arc::new(Inner {
             name: name.to_owned(),
             kubeconfig,
+            dir: Arc::clone(dir),
         })))
+    }
+
+    /// The requests that the API server has answered, also when the cluster has ended already.
+    pub fn audit(&self) -> Audit {
+        Audit::of(&self.0.dir.0)
     }
 
     pub fn name(&self) -> &str {
@@ -119,6 +129,7 @@ impl Identity {
         Ok(Self(Arc::new(Inner {
             name: self.name().to_owned(),
             kubeconfig,
+            dir: Arc::clone(&self.0.dir),
         })))
     }
 

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 
 use super::{
     Audit, Cluster, Dir, Identity, Inner,
-    audit::POLICY,
+    audit::{LOG, POLICY},
     component::Component,
     identity::{Credential, Endpoint},
     pki::Authority,
@@ -113,7 +113,7 @@ impl Builder {
     }
 
     async fn attempt(&self) -> Result<Cluster> {
-        let dir = Dir::create()?;
+        let dir = Arc::new(Dir::create()?);
         let ports = Ports {
             etcd_client: Port::reserve()?,
             etcd_peer: Port::reserve()?,
@@ -125,14 +125,14 @@ impl Builder {
             authority: authority.certificate(),
         };
         let pair = authority.client("admin", "kthena-tests-admin", Some("system:masters"))?;
-        let admin = Identity::write(&dir.0, "admin", &endpoint, &Credential::Certificate(&pair))?;
+        let admin = Identity::write(&dir, "admin", &endpoint, &Credential::Certificate(&pair))?;
         let components = vec![
             etcd(&dir.0, &ports)?.started()?,
             api_server(&dir.0, &ports, &authority)?.started()?, // it waits for etcd itself
         ];
         let cluster = Cluster(Arc::new(Inner {
             components: Mutex::new(components),
-            audit: Audit::at(dir.0.join("audit.log")),
+            audit: Audit::of(&dir.0),
             namespaces: AtomicU32::new(0),
             ports: [ports.etcd_client, ports.etcd_peer, ports.api_server],
             admin,
@@ -185,7 +185,7 @@ fn api_server(dir: &Path, ports: &Ports, authority: &Authority) -> Result<Compon
         .path("service-account-signing-key-file", &signing_key.private)
         .path("cert-dir", &dir.join("pki"))
         .path("audit-policy-file", &policy)
-        .path("audit-log-path", &dir.join("audit.log"))
+        .path("audit-log-path", &dir.join(LOG))
         .args([
             "--service-account-issuer=https://kubernetes.default.svc",
             "--service-cluster-ip-range=10.0.0.0/16",

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
+use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kthena_api::{ModelServing, ModelServingStatus, labels};
 use kthena_tests::{
     cluster::{Cluster, Identity, Namespace},
@@ -85,6 +87,29 @@ impl Bed {
         let mut names: Vec<String> = services.items.iter().map(ResourceExt::name_any).collect();
         names.sort_unstable();
         Ok(names)
+    }
+
+    /// How many pods, Services, ControllerRevisions and PodDisruptionBudgets a ModelServing has.
+    pub(crate) async fn belongings(&self, name: &str) -> Result<[usize; 4]> {
+        let (space, all) = (&self.space, of(name));
+        Ok([
+            space.api::<Pod>().await?.list(&all).await?.items.len(),
+            space.api::<Service>().await?.list(&all).await?.items.len(),
+            space
+                .api::<ControllerRevision>()
+                .await?
+                .list(&all)
+                .await?
+                .items
+                .len(),
+            space
+                .api::<PodDisruptionBudget>()
+                .await?
+                .list(&all)
+                .await?
+                .items
+                .len(),
+        ])
     }
 
     /// Waits until the pods of a ModelServing are as expected, by name.

@@ -12,6 +12,7 @@ use kthena_tests::{
     wait,
 };
 use kube::ResourceExt;
+use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::json;
 
 /// Room for one group of five CPUs, but not for two.
@@ -106,5 +107,15 @@ async fn a_group_runs_as_a_whole_or_not_at_all() -> Result<()> {
         both,
     )
     .await?;
+
+    // A group that goes takes its PodGroup with it.
+    let serving = space.api::<ModelServing>().await?;
+    let one = Patch::Merge(json!({ "spec": { "replicas": 1 } }));
+    serving.patch("gang", &PatchParams::default(), &one).await?;
+    let groups = space.api::<PodGroupObject>().await?;
+    let left = || async { Ok(groups.list(&ListParams::default()).await?.items.len()) };
+    wait::until_value("one PodGroup to be left", left, |count| *count == 1)
+        .await
+        .with_context(|| controller.tail())?;
     Ok(())
 }

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::events::v1::Event;
-use kthena_api::{ModelServing, condition};
+use kthena_api::{ModelServing, condition, labels};
 use kthena_tests::{cluster::Filter, controller::Controller, wait};
 use kube::api::DeleteParams;
 use serde_json::json;
@@ -177,14 +177,20 @@ async fn a_model_serving_is_made_scaled_rolled_out_repaired_and_removed() -> Res
         .await?;
     assert_eq!(revisions.items.len(), 2);
 
-    // Its end is that of all it has.
-    bed.space
-        .api::<ModelServing>()
-        .await?
-        .delete("llama", &DeleteParams::foreground())
-        .await?;
-    bed.space.until_gone::<ModelServing>("llama").await?;
-    bed.until_pods("llama", "no pods", std::collections::BTreeMap::is_empty)
-        .await?;
+    // Its end is that of all it has, whether that goes before it or after it.
+    let budgeted = json!({ "metadata": { "annotations": { labels::POD_DISRUPTION_BUDGET: "true" } } });
+    for policy in [DeleteParams::foreground(), DeleteParams::background()] {
+        bed.space.apply(SERVING).await?;
+        bed.patch("llama", budgeted.clone()).await?;
+        bed.until_settled("llama", 2).await?;
+        let belongings = || bed.belongings("llama");
+        let found = wait::until_value("one of each", belongings, |it| it.iter().all(|count| *count > 0));
+        found.await.with_context(|| bed.controller.tail())?;
+        let api = bed.space.api::<ModelServing>().await?;
+        api.delete("llama", &policy).await?;
+        bed.space.until_gone::<ModelServing>("llama").await?;
+        let found = wait::until_value("nothing to be left", belongings, |it| *it == [0; 4]);
+        found.await.with_context(|| bed.controller.tail())?;
+    }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 mod bed;
 
+mod chart;
 mod drain;
 mod gang;
 mod leader_worker_set;

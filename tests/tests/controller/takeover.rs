@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, process::Command};
 use anyhow::{Context, Result};
 use k8s_openapi::api::{apps::v1::ControllerRevision, core::v1::Pod};
 use kthena_api::{ModelServing, condition, labels};
+use kthena_controller::rbac::Part;
 use kthena_tests::{
     cluster::{Cluster, Filter, Namespace},
     controller::Controller,
@@ -133,8 +134,10 @@ async fn what_the_go_controller_made_is_kept_as_it_is() -> Result<()> {
     );
 
     let before = pods(&space).await?;
+    // It takes nothing but what ModelServings take.
+    let account = Controller::account_for(&cluster, &space, &[Part::ModelServing]).await?;
     let mark = cluster.audit().mark()?;
-    let controller = Controller::start(&Controller::account(&cluster, &space).await?).await?;
+    let controller = Controller::start(&account).await?;
     for (name, _) in names {
         let taken = space.until(name, "the takeover", is_ours).await;
         let _serving: ModelServing = taken.with_context(|| controller.tail())?;
