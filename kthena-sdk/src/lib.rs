@@ -24,6 +24,9 @@ pub mod telemetry;
 #[cfg(feature = "runtime")]
 pub mod watch;
 
+#[cfg(feature = "testing")]
+pub mod testing;
+
 #[cfg(feature = "webhook")]
 pub mod webhook;
 

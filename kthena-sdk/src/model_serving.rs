@@ -33,7 +33,7 @@ mod scale;
 pub mod service;
 mod status;
 mod template;
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 pub(crate) mod testing;
 #[cfg(feature = "runtime")]
 pub mod view;
