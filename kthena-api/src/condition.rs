@@ -156,7 +156,20 @@ pub(crate) fn atomic_list(_: &mut SchemaGenerator) -> Schema {
 }
 
 /// The schema of a list of conditions with one entry per type, which several writers can share.
-pub(crate) fn map_list(_: &mut SchemaGenerator) -> Schema {
+///
+/// ```
+/// use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+/// use schemars::{JsonSchema, schema_for};
+///
+/// #[derive(JsonSchema)]
+/// struct Status {
+///     #[schemars(schema_with = "kthena_api::condition::map_list")]
+///     conditions: Vec<Condition>,
+/// }
+/// let schema = schema_for!(Status);
+/// assert_eq!(schema.pointer("/properties/conditions/x-kubernetes-list-map-keys/0").unwrap(), "type");
+/// ```
+pub fn map_list(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "array",
         "items": schema(),

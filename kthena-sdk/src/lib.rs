@@ -9,11 +9,21 @@ pub use k8s_openapi;
 pub use kthena_api as api;
 pub use kube;
 
+#[cfg(feature = "runtime")]
+pub mod apply;
+
+pub mod condition;
+
+#[cfg(feature = "runtime")]
+pub mod event;
+
 #[cfg(feature = "leader")]
 pub mod leader;
 
 pub mod leader_worker_set;
 pub mod model_serving;
+
+pub mod owner;
 
 #[cfg(feature = "process")]
 pub mod process;
@@ -30,7 +40,7 @@ pub mod testing;
 #[cfg(feature = "webhook")]
 pub mod webhook;
 
-/// The repository's front page, whose example is to compile.
-#[cfg(all(doctest, feature = "runtime"))]
-#[doc = include_str!("../../README.md")]
+/// The front page of the crate, whose example is to hold.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
 struct Readme;

@@ -38,9 +38,10 @@ pub(crate) mod testing;
 #[cfg(feature = "runtime")]
 pub mod view;
 
+pub use crate::owner::controller;
 pub use action::{Action, NewPod, Pods, Reason, Target, Unit};
 pub use draft::Observed;
 pub use failure::{Cause, Rank};
-pub use observe::{Child, Pod, PodState, controller};
+pub use observe::{Child, Pod, PodState};
 pub use plan::{Plan, plan, plan_with};
 pub use template::{Fingerprint, InvalidData, Template, Writing, role_hash};

@@ -13,8 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::mapping::{self, map};
 use super::status::{self, Verdict};
-use crate::model_serving::controller;
-use crate::model_serving::metadata;
+use crate::owner::{self, controller};
 
 /// Scheduler of pods in a cluster without Volcano.
 const DEFAULT_SCHEDULER: &str = "default-scheduler";
@@ -182,7 +181,7 @@ fn create(set: &LeaderWorkerSet, spec: ModelServingSpec) -> ModelServing {
     serving.metadata = ObjectMeta {
         namespace: set.metadata.namespace.clone(),
         annotations: Some(annotations),
-        owner_references: Some(vec![metadata::owner(set)]),
+        owner_references: Some(vec![owner::reference(set)]),
         ..serving.metadata
     };
     serving

@@ -5,8 +5,8 @@ use kthena_api::{ModelServing, labels};
 use kube::Resource;
 use serde_json::{Value, json};
 
-use crate::model_serving::controller;
 use crate::model_serving::pod::{self, Place};
+use crate::owner::controller;
 
 /// Whether a ModelServing belongs to a LeaderWorkerSet.
 pub fn is_concerned(serving: &ModelServing) -> bool {

@@ -15,6 +15,7 @@ use super::action::Action;
 use super::draft::{Draft, target};
 use super::observe::Child;
 use super::{metadata, pod};
+use crate::owner;
 
 /// A PodDisruptionBudget that is there.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,7 +51,7 @@ pub fn budget(serving: &ModelServing, pods: u32, missing: u32) -> PodDisruptionB
             name: serving.metadata.name.clone(),
             namespace: serving.metadata.namespace.clone(),
             labels: Some(metadata::of_serving(serving)),
-            owner_references: Some(vec![metadata::unblocking(metadata::owner(serving))]),
+            owner_references: Some(vec![owner::unblocking(owner::reference(serving))]),
             ..ObjectMeta::default()
         },
         spec: Some(PodDisruptionBudgetSpec {

@@ -16,6 +16,7 @@ use super::group::Frame;
 use super::observe::Child;
 use super::resource::{self, Amounts};
 use super::{metadata, pod};
+use crate::owner;
 
 /// What the cluster's PodGroups can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +84,7 @@ pub fn is_wanted(serving: &ModelServing) -> bool {
 pub fn pod_group(serving: &ModelServing, group: u32, frame: &Frame<'_>, support: Support) -> Value {
     let serving_name = serving.metadata.name.as_deref().unwrap_or_default();
     let name = Serving(serving_name).group(group);
-    let owner = metadata::unblocking(metadata::owner(serving));
+    let owner = owner::unblocking(owner::reference(serving));
     json!({
         "apiVersion": "scheduling.volcano.sh/v1beta1",
         "kind": "PodGroup",

@@ -1,12 +1,13 @@
 //! What there is of a ModelServing, reduced to what decisions need.
 
 use k8s_openapi::api::core::v1::Pod as KubePod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 use kthena_api::labels;
 
 use super::failure::{self, Cause};
 use super::metadata::ordinal;
+use crate::owner::controller;
 
 /// A pod that carries the labels of a ModelServing's pods.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,12 +125,6 @@ impl Child {
             is_terminating: metadata.deletion_timestamp.is_some(),
         }
     }
-}
-
-/// The reference to the object's controller.
-pub fn controller(metadata: &ObjectMeta) -> Option<&OwnerReference> {
-    let owners = metadata.owner_references.as_deref().unwrap_or_default();
-    owners.iter().find(|owner| owner.controller == Some(true))
 }
 
 /// What removing a pod costs; 0 where nobody said, or said something else than a number.

@@ -34,6 +34,7 @@ use serde_json::Value;
 
 use super::metadata;
 use super::pod::Place;
+use crate::owner;
 
 mod demo_pod_tweaks;
 mod lws_standard_labels;
@@ -257,7 +258,7 @@ fn check_identity(place: &Place<'_>, pod: &Value) -> Result<(), BoxError> {
         "namespace",
         metadata["namespace"].as_str() == place.serving.metadata.namespace.as_deref(),
     )?;
-    let owner = serde_json::json!([metadata::owner(place.serving)]);
+    let owner = serde_json::json!([owner::reference(place.serving)]);
     is_same("ownerReferences", metadata["ownerReferences"] == owner)?;
     let mut own = metadata::of_instance(place.serving, place.group, &place.role.name, place.instance);
     own.insert(labels::REVISION.into(), place.revision.into());

@@ -7,7 +7,7 @@ use kthena_api::name::{Serving, role_instance};
 use serde_json::{Value, json};
 
 use super::metadata;
-use crate::leader_worker_set;
+use crate::{leader_worker_set, owner};
 
 /// Where in a ModelServing a pod belongs, and what it is made from.
 #[derive(Debug, Clone, Copy)]
@@ -105,7 +105,7 @@ impl Place<'_> {
             "name": self.name(),
             "namespace": self.serving.metadata.namespace,
             "labels": labels,
-            "ownerReferences": [metadata::owner(self.serving)],
+            "ownerReferences": [owner::reference(self.serving)],
         });
         if !annotations.is_empty() {
             metadata["annotations"] = json!(annotations);

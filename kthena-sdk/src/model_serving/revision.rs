@@ -14,8 +14,9 @@ use kthena_api::labels;
 use kthena_api::name::Serving;
 
 use super::metadata;
-use super::observe::{Pod, controller};
+use super::observe::Pod;
 use super::template::{self, Fingerprint, InvalidData, Template, Writing};
+use crate::owner::{self, controller};
 
 /// Revisions that are kept although no pod is left of them, as a ReplicaSet or StatefulSet does.
 pub const HISTORY: usize = 10;
@@ -116,7 +117,7 @@ impl Revision {
                 namespace: serving.metadata.namespace.clone(),
                 labels: Some(labels),
                 annotations: Some(annotations),
-                owner_references: Some(vec![metadata::owner(serving)]),
+                owner_references: Some(vec![owner::reference(serving)]),
                 ..ObjectMeta::default()
             },
             data: Some(RawExtension(self.template.to_data())),

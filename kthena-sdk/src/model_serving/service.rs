@@ -8,6 +8,7 @@ use kthena_api::model_serving::Role;
 use kthena_api::name::Serving;
 
 use super::metadata;
+use crate::owner;
 
 /// Whether instances of the role have a Service: where there may be workers.
 pub fn is_wanted(role: &Role) -> bool {
@@ -27,7 +28,7 @@ pub fn service(serving: &ModelServing, group: u32, role: &str, instance: u32) ->
             name: Some(Serving(name).service(group, role, instance)),
             namespace: serving.metadata.namespace.clone(),
             labels: Some(labels),
-            owner_references: Some(vec![metadata::owner(serving)]),
+            owner_references: Some(vec![owner::reference(serving)]),
             ..ObjectMeta::default()
         },
         spec: Some(ServiceSpec {

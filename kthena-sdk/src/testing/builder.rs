@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::kubelet::{make_failed, make_ready};
 use crate::model_serving::metadata;
+use crate::owner;
 
 /// Begins a ModelServing in the namespace `default`, with one group of whatever roles it gets; without any, it gets one that is called
 /// `decode`.
@@ -65,7 +66,7 @@ pub fn role(name: &str) -> RoleBuilder {
 /// ```
 #[must_use]
 pub fn pod(serving: &ModelServing, group: u32, role: &str, instance: u32, index: u32) -> PodBuilder {
-    let owner = metadata::owner(serving);
+    let owner = owner::reference(serving);
     let name = Serving(&owner.name).pod(group, role, instance, index);
     let pod = json!({
         "metadata": {

@@ -380,13 +380,13 @@ impl FakeApi {
     ///
     /// ```
     /// use kthena_sdk::k8s_openapi::api::core::v1::ConfigMap;
-    /// use kthena_sdk::model_serving::metadata::owner;
+    /// use kthena_sdk::owner;
     /// use kthena_sdk::testing::{FakeApi, serving};
     ///
     /// let api = FakeApi::new();
     /// let mut map = ConfigMap::default();
     /// map.metadata.name = Some("settings".into());
-    /// map.metadata.owner_references = Some(vec![owner(&serving("never-made").build())]);
+    /// map.metadata.owner_references = Some(vec![owner::reference(&serving("never-made").build())]);
     /// api.add(&map);
     /// assert_eq!(api.collect_garbage(), 1);
     /// assert!(api.list::<ConfigMap>().is_empty());

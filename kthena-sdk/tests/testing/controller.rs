@@ -77,7 +77,7 @@ async fn a_model_serving_lives_from_its_pods_to_its_end() {
     api.until("ModelServing that recovered", is_available(2)).await;
 
     api.edit("default", "llama", |it: &mut ModelServing| {
-        it.spec.replicas = Some(1)
+        it.spec.replicas = Some(1);
     });
     api.until("ModelServing with one group", is_available(1)).await;
     assert_eq!(names(&api), pods[..2]);

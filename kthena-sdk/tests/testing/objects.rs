@@ -4,7 +4,7 @@ use kthena_sdk::api::{ModelServing, ModelServingStatus};
 use kthena_sdk::k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kthena_sdk::kube::api::{DeleteParams, ListParams, PostParams, Preconditions};
 use kthena_sdk::kube::{Api, ResourceExt};
-use kthena_sdk::model_serving::metadata::owner;
+use kthena_sdk::owner;
 use kthena_sdk::testing::{FakeApi, pod, serving};
 
 use crate::{code, map};
@@ -46,7 +46,7 @@ async fn what_was_read_before_another_wrote_is_not_written() {
     let servings = Api::<ModelServing>::default_namespaced(api.client());
     let mut old = api.add(&serving("llama").build());
     api.edit("default", "llama", |it: &mut ModelServing| {
-        it.spec.replicas = Some(2)
+        it.spec.replicas = Some(2);
     });
     old.spec.replicas = Some(3);
     assert_eq!(
@@ -118,7 +118,7 @@ async fn finalizers_hold_what_was_told_to_go() {
     assert!(going.metadata.deletion_timestamp.is_some());
     assert!(api.get::<ConfigMap>("default", "a").is_some());
     api.edit("default", "a", |map: &mut ConfigMap| {
-        map.metadata.finalizers = None
+        map.metadata.finalizers = None;
     });
     assert_eq!(code(maps.get("a").await), 404);
 }
@@ -198,10 +198,10 @@ async fn what_has_lost_its_owners_is_collected_and_orphans_stay() {
     for name in ["a", "b"] {
         let serving = api.add(&serving(name).build());
         let mut owned = map(name, &[]);
-        owned.metadata.owner_references = Some(vec![owner(&serving)]);
+        owned.metadata.owner_references = Some(vec![owner::reference(&serving)]);
         let owned = api.add(&owned);
         let mut next = map(&format!("{name}-next"), &[]);
-        next.metadata.owner_references = Some(vec![owner(&owned)]);
+        next.metadata.owner_references = Some(vec![owner::reference(&owned)]);
         api.add(&next);
     }
     assert_eq!(api.collect_garbage(), 0);
