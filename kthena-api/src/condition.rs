@@ -1,4 +1,23 @@
 //! Status conditions: their types and reasons, and how one is set.
+//!
+//! ```
+//! use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+//! use kthena_api::condition::{TRUE, find, is_true, set};
+//!
+//! let ready = Condition {
+//!     type_: "Ready".into(),
+//!     status: TRUE.into(),
+//!     reason: "Running".into(),
+//!     message: String::new(),
+//!     last_transition_time: Time("2026-01-01T00:00:00Z".parse()?),
+//!     observed_generation: Some(1),
+//! };
+//! let mut conditions = Vec::new();
+//! assert!(set(&mut conditions, ready.clone()), "it is new");
+//! assert!(!set(&mut conditions, ready), "it is as before");
+//! assert!(is_true(&conditions, "Ready") && find(&conditions, "Available").is_none());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::{Schema, SchemaGenerator, json_schema};

@@ -40,7 +40,7 @@ pub async fn run(client: Client) {
     let mut failed = BTreeSet::<Key>::new();
     let mut retry = Instant::now();
     loop {
-        while let Some((key, service, serving)) = index.next() {
+        while let Some((key, service, serving)) = index.take() {
             if let Err(error) = worker.reconcile(&service, serving.as_ref()).await {
                 tracing::warn!(namespace = key.0, name = key.1, "{error:#}");
                 failed.insert(key);
@@ -78,13 +78,10 @@ impl Worker {
                 .is_some_and(|it| is_true(&it.conditions, READY));
             let is_ready = is_true(&status.conditions, READY);
             self.applier.apply_status(service, &status).await?;
+            let events = &self.events;
             match (was_ready, is_ready) {
-                (false, true) => self.events.normal(service, "Ready", "All replicas answer").await,
-                (true, false) => {
-                    self.events
-                        .warning(service, "NotReady", "Not all replicas answer")
-                        .await
-                }
+                (false, true) => events.normal(service, "Ready", "All replicas answer").await,
+                (true, false) => events.warning(service, "NotReady", "Some do not answer").await,
                 _ => {}
             }
         }

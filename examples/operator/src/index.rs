@@ -39,7 +39,7 @@ impl Index {
 
     /// A ChatService that has to be looked at, and the ModelServing of its name. None before both kinds are known: otherwise what is there
     /// already would be made again.
-    pub fn next(&mut self) -> Option<(Key, ChatService, Option<ModelServing>)> {
+    pub fn take(&mut self) -> Option<(Key, ChatService, Option<ModelServing>)> {
         let (services, servings) = (self.services.as_ref()?, self.servings.as_ref()?);
         while let Some(key) = self.waiting.pop_first() {
             if let Some(service) = services.get(&key) {
@@ -92,7 +92,7 @@ mod tests {
     }
 
     fn next(index: &mut Index) -> Option<(String, bool)> {
-        let (key, _, serving) = index.next()?;
+        let (key, _, serving) = index.take()?;
         Some((key.1, serving.is_some()))
     }
 
@@ -111,7 +111,7 @@ mod tests {
         let mut index = Index::default();
         index.service(Change::Reset(vec![service("a"), service("b")]));
         index.serving(Change::Reset(vec![ModelServing::new("a", Default::default())]));
-        while index.next().is_some() {}
+        while index.take().is_some() {}
         index.serving(Change::Reset(Vec::new()));
         assert_eq!(next(&mut index), Some(("a".to_owned(), false)));
         assert_eq!(next(&mut index), None);

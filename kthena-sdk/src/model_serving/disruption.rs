@@ -5,6 +5,17 @@
 //! and may always go.
 //!
 //! The number of pods is a plain integer: for anything else Kubernetes asks the owner of the pods for its replicas, which are groups here.
+//!
+//! ```
+//! use kthena_sdk::api::ModelServing;
+//! use kthena_sdk::model_serving::disruption::{Budget, budget, is_wanted};
+//!
+//! let serving = ModelServing::new("llama", Default::default());
+//! assert!(!is_wanted(&serving), "an annotation asks for it");
+//! let made = budget(&serving, 8, 2);
+//! let Budget { spec, .. } = Budget::of(&made);
+//! assert_eq!(spec, made.spec.unwrap());
+//! ```
 
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};

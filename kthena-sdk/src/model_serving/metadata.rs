@@ -1,4 +1,14 @@
 //! Labels of what a ModelServing owns.
+//!
+//! ```
+//! use kthena_sdk::api::ModelServing;
+//! use kthena_sdk::model_serving::metadata::{of_group, of_instance, of_serving, selector};
+//!
+//! let serving = ModelServing::new("llama", Default::default());
+//! assert_eq!(selector(&of_serving(&serving)), "modelserving.volcano.sh/name=llama");
+//! assert!(selector(&of_group(&serving, 0)).contains("group-name=llama-0"));
+//! assert!(selector(&of_instance(&serving, 0, "decode", 1)).contains("role-id=decode-1"));
+//! ```
 
 use std::collections::BTreeMap;
 

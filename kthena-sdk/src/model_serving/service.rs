@@ -1,4 +1,14 @@
 //! The headless Service of a role's instance, through which its pods find the entry pod.
+//!
+//! ```
+//! use kthena_sdk::api::ModelServing;
+//! use kthena_sdk::api::model_serving::Role;
+//! use kthena_sdk::model_serving::service::{is_wanted, service};
+//!
+//! assert!(!is_wanted(&Role::default()), "a pod alone needs no address");
+//! let serving = ModelServing::new("llama", Default::default());
+//! assert_eq!(service(&serving, 0, "decode", 0).metadata.name.as_deref(), Some("llama-0-decode-0-0"));
+//! ```
 
 use k8s_openapi::api::core::v1::{Service, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;

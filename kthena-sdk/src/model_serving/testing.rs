@@ -84,6 +84,20 @@ impl World {
     }
 
     /// Plans and does it all.
+    ///
+    /// ```
+    /// use kthena_sdk::testing::World;
+    ///
+    /// let mut world = World::new(serde_json::json!({
+    ///     "schedulerName": "default-scheduler",
+    ///     "template": { "roles": [{ "name": "decode", "entryTemplate": { "spec": { "containers": [] } } }] },
+    /// }));
+    /// assert_eq!(world.plan().actions.len(), 2, "a revision and a pod");
+    /// world.step();
+    /// world.settle_pods();
+    /// assert_eq!(world.names(), ["s-0-decode-0-0"]);
+    /// assert!(world.plan().actions.is_empty());
+    /// ```
     pub fn step(&mut self) -> Plan {
         let plan = self.plan();
         for action in &plan.actions {
@@ -94,6 +108,19 @@ impl World {
     }
 
     /// Plans and does so many actions, then stops without a word.
+    ///
+    /// ```
+    /// use kthena_sdk::testing::World;
+    ///
+    /// let mut world = World::new(serde_json::json!({
+    ///     "schedulerName": "default-scheduler",
+    ///     "template": { "roles": [{ "name": "decode", "entryTemplate": { "spec": { "containers": [] } } }] },
+    /// }));
+    /// world.crash_after(1);
+    /// assert!(world.names().is_empty(), "the revision is there, the pod is not");
+    /// world.converge();
+    /// assert_eq!(world.names().len(), 1);
+    /// ```
     pub fn crash_after(&mut self, actions: usize) {
         for action in self.plan().actions.iter().take(actions) {
             self.apply(action);
@@ -129,6 +156,24 @@ impl World {
     }
 
     /// The pod of a name.
+    ///
+    /// ```
+    /// use kthena_sdk::testing::World;
+    ///
+    /// let mut world = World::new(serde_json::json!({
+    ///     "schedulerName": "default-scheduler",
+    ///     "template": { "roles": [{ "name": "decode", "entryTemplate": { "spec": { "containers": [] } } }] },
+    /// }));
+    /// use kthena_sdk::model_serving::PodState;
+    ///
+    /// world.converge();
+    /// world.pod("s-0-decode-0-0").state = PodState::Unready;
+    /// world.wait(60);
+    /// assert_eq!(world.plan().status.available_replicas.unwrap_or(0), 0);
+    /// for action in &world.plan().actions {
+    ///     world.apply(action);
+    /// }
+    /// ```
     ///
     /// # Panics
     ///

@@ -219,6 +219,15 @@ impl PodBuilder {
     }
 
     /// With this label.
+    ///
+    /// ```
+    /// use kthena_sdk::model_serving::{Pod, PodState};
+    /// use kthena_sdk::testing::{pod, serving};
+    ///
+    /// let pod = pod(&serving("llama").build(), 0, "decode", 0, 0).label("zone", "a").terminating().build();
+    /// assert_eq!(pod.metadata.labels.as_ref().unwrap()["zone"], "a");
+    /// assert_eq!(Pod::of(&pod).unwrap().state, PodState::Terminating);
+    /// ```
     #[must_use]
     pub fn label(mut self, key: &str, value: &str) -> Self {
         let all = self.pod.metadata.labels.get_or_insert_default();
