@@ -50,6 +50,13 @@ pub(crate) fn all(steps: &mut Steps) -> Result<()> {
         "documentation",
         cargo(document).env("RUSTDOCFLAGS", "--deny warnings"),
     )?;
+    // As docs.rs has it: with parts that nothing of the workspace builds by default.
+    let mut document = cargo(["doc", "--no-deps", "--quiet", "--all-features"]);
+    document.args(LIBRARIES.iter().flat_map(|library| ["--package", library]));
+    steps.command(
+        "documentation of the libraries",
+        document.env("RUSTDOCFLAGS", "--deny warnings"),
+    )?;
     for library in LIBRARIES {
         steps.run(&format!("examples of {library}"), || examples::check(library))?;
     }
