@@ -32,6 +32,17 @@ use crate::{
 };
 
 /// One of the six types.
+///
+/// ```
+/// use kthena_api::admission::Object;
+/// use kthena_api::{ModelRoute, ModelServing};
+///
+/// fn plural<K: Object>() -> &'static str {
+///     K::KIND.plural()
+/// }
+///
+/// assert_eq!((plural::<ModelRoute>(), plural::<ModelServing>()), ("modelroutes", "modelservings"));
+/// ```
 pub trait Object:
     kube::Resource<DynamicType = ()> + Serialize + DeserializeOwned + Validate + Mutate
 {
@@ -86,6 +97,18 @@ pub fn admit<K: Object>(mut object: Value, old: Option<&K>) -> Result<K, Vec<Fie
 }
 
 /// Everything that is wrong with an object of any of our kinds; `None` if it is not of our kinds.
+///
+/// ```
+/// use kthena_api::admission::review;
+/// use serde_json::json;
+///
+/// assert_eq!(review(&json!({ "kind": "Pod" })), None);
+/// let route = json!({
+///     "apiVersion": "networking.serving.volcano.sh/v1alpha1", "kind": "ModelRoute",
+///     "metadata": { "name": "Upper" }, "spec": { "modelName": "a", "rules": [] },
+/// });
+/// assert!(!review(&route).unwrap().is_empty());
+/// ```
 pub fn review(object: &Value) -> Option<Vec<FieldError>> {
     fn errors<K: Object>(object: &Value) -> Vec<FieldError> {
         admit::<K>(object.clone(), None).err().unwrap_or_default()
@@ -103,6 +126,14 @@ pub fn review(object: &Value) -> Option<Vec<FieldError>> {
 
 /// Reads an object as its type. What is wrong is told with its path as far as the schema sees it, which is more than
 /// the decoder says; so a webhook can answer with it.
+///
+/// ```
+/// use kthena_api::{ModelRoute, admission};
+///
+/// let route = serde_json::json!({ "metadata": {}, "spec": { "rules": "none" } });
+/// let errors = admission::decode::<ModelRoute>(route).unwrap_err();
+/// assert!(errors.iter().any(|error| error.path.as_str() == "spec.rules"));
+/// ```
 pub fn decode<K: Object>(object: Value) -> Result<K, Vec<FieldError>> {
     match K::deserialize(&object) {
         Ok(object) => Ok(object),

@@ -14,6 +14,27 @@
 //! | `upstream-insecure-skip-verify` | `true` accepts any certificate of the engine | `false` |
 //!
 //! The Secrets must carry the label `networking.serving.volcano.sh/upstream-tls: "true"`.
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//!
+//! use kthena_api::annotation::{EngineAnnotations, EngineSettings, UpstreamTls};
+//! use kthena_api::field::FieldPath;
+//!
+//! let annotations = |text: &str| {
+//!     let (key, value) = text.split_once('=').unwrap();
+//!     BTreeMap::from([(key.to_owned(), value.to_owned())])
+//! };
+//! let key = kthena_api::labels::SGLANG_BOOTSTRAP_PORT;
+//! let (server, pod) = (annotations(&format!("{key}=9000")), annotations(&format!("{key}=9001")));
+//! let settings: EngineSettings = EngineSettings::resolve(&server, &pod).unwrap();
+//! assert_eq!(settings.sglang_bootstrap_port, 9001, "the pod's own wins");
+//! assert_eq!(settings.upstream_tls, UpstreamTls::default());
+//!
+//! let path = FieldPath::new("metadata").child("annotations");
+//! let (own, other) = (EngineAnnotations::default(), EngineAnnotations::parse(&server, &path).unwrap());
+//! assert_eq!(own.or(&other).sglang_bootstrap_port, Some(9000));
+//! ```
 
 use std::{collections::BTreeMap, net::IpAddr};
 

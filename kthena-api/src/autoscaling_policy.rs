@@ -1,4 +1,18 @@
 //! AutoscalingPolicy: how many replicas a ModelServing, or its roles, should have.
+//!
+//! ```
+//! use kthena_api::autoscaling_policy::{AutoscalingPolicySpec, RoleScaling};
+//!
+//! let spec: AutoscalingPolicySpec = serde_json::from_value(serde_json::json!({
+//!     "metrics": [{ "name": "vllm:num_requests_waiting", "targetValue": "10" }],
+//! }))?;
+//! assert_eq!(spec.metrics.len(), 1);
+//!
+//! let role: RoleScaling =
+//!     serde_json::from_value(serde_json::json!({ "minReplicas": 2, "maxReplicas": 2 }))?;
+//! assert!(role.is_fixed());
+//! # Ok::<(), serde_json::Error>(())
+//! ```
 
 mod status;
 mod target;

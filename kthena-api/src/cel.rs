@@ -1,5 +1,12 @@
 //! The rules that the API server evaluates itself, in CEL. The CRDs carry them, and validation checks the same in Rust
 //! under the same message, for where there is no API server.
+//!
+//! ```
+//! use kthena_api::cel::{CelRule, MODEL_NAME_IS_IMMUTABLE};
+//!
+//! let CelRule { rule, message } = MODEL_NAME_IS_IMMUTABLE;
+//! assert_eq!((rule, message), ("self == oldSelf", "modelName is immutable"));
+//! ```
 
 use serde::Serialize;
 

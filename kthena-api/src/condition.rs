@@ -1,4 +1,23 @@
 //! Status conditions: their types and reasons, and how one is set.
+//!
+//! ```
+//! use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+//! use kthena_api::condition::{TRUE, find, is_true, set};
+//!
+//! let ready = Condition {
+//!     type_: "Ready".into(),
+//!     status: TRUE.into(),
+//!     reason: "Running".into(),
+//!     message: String::new(),
+//!     last_transition_time: Time("2026-01-01T00:00:00Z".parse()?),
+//!     observed_generation: Some(1),
+//! };
+//! let mut conditions = Vec::new();
+//! assert!(set(&mut conditions, ready.clone()), "it is new");
+//! assert!(!set(&mut conditions, ready), "it is as before");
+//! assert!(is_true(&conditions, "Ready") && find(&conditions, "Available").is_none());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::{Schema, SchemaGenerator, json_schema};
@@ -156,7 +175,20 @@ pub(crate) fn atomic_list(_: &mut SchemaGenerator) -> Schema {
 }
 
 /// The schema of a list of conditions with one entry per type, which several writers can share.
-pub(crate) fn map_list(_: &mut SchemaGenerator) -> Schema {
+///
+/// ```
+/// use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+/// use schemars::{JsonSchema, schema_for};
+///
+/// #[derive(JsonSchema)]
+/// struct Status {
+///     #[schemars(schema_with = "kthena_api::condition::map_list")]
+///     conditions: Vec<Condition>,
+/// }
+/// let schema = schema_for!(Status);
+/// assert_eq!(schema.pointer("/properties/conditions/x-kubernetes-list-map-keys/0").unwrap(), "type");
+/// ```
+pub fn map_list(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "array",
         "items": schema(),

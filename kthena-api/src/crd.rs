@@ -1,4 +1,17 @@
 //! The CustomResourceDefinitions, as the charts install them.
+//!
+//! ```
+//! use kthena_api::crd::{self, Kind};
+//!
+//! let kind = Kind::of(&serde_json::json!({
+//!     "apiVersion": "networking.serving.volcano.sh/v1alpha1", "kind": "ModelRoute",
+//! })).unwrap();
+//! assert_eq!(kind, Kind::ModelRoute);
+//! assert_eq!(format!("{}.{}", kind.plural(), kind.group()), kind.definition()["metadata"]["name"]);
+//! assert_eq!((kind.name(), kind.api_version().as_str()), ("ModelRoute", "networking.serving.volcano.sh/v1alpha1"));
+//! assert_eq!(kind.schema()["type"], "object");
+//! assert_eq!(crd::all().len(), Kind::ALL.len());
+//! ```
 
 use std::sync::LazyLock;
 

@@ -71,6 +71,15 @@ impl Duration {
     }
 
     /// A duration in nanoseconds, in canonical form.
+    ///
+    /// ```
+    /// use kthena_api::duration::Duration;
+    ///
+    /// assert_eq!(Duration::from_nanos(90_000_000_000).as_str(), "1m30s");
+    /// assert_eq!(Duration::new("90s").to_canonical()?.as_str(), "1m30s");
+    /// assert_eq!(Duration::new("-1ms").nanos()?, -1_000_000);
+    /// # Ok::<(), kthena_api::duration::InvalidDuration>(())
+    /// ```
     pub fn from_nanos(nanos: i64) -> Self {
         Self(canonical(nanos))
     }

@@ -7,6 +7,24 @@
 //! Their schemas come from a real API server, see `kubernetes.schemas.json` and `cargo xtask codegen`.
 //!
 //! Kinds of other projects have a module each.
+//!
+//! ```
+//! use k8s_openapi::api::core::v1::PodSpec;
+//! use kthena_api::external::{self, Embedded, EnvVar, ExternalType, SecretKeySelector};
+//!
+//! let mut spec: Embedded<PodSpec> = Embedded::new(&PodSpec::default())?;
+//! spec.as_object_mut().insert("newerThanThisVersion".into(), true.into());
+//! assert!(spec.as_object().contains_key("newerThanThisVersion"));
+//! assert_eq!(spec.parse()?.containers.len(), 0);
+//!
+//! assert!(external::schema(PodSpec::NAME).is_some());
+//! assert!(external::kubernetes_version().starts_with("v1."));
+//!
+//! let variable = EnvVar { name: "HF_HOME".into(), value: Some("/models".into()), value_from: None };
+//! assert_eq!(serde_json::to_value(variable)?["name"], "HF_HOME");
+//! assert_eq!(SecretKeySelector { key: "token".into(), ..SecretKeySelector::default() }.name(), "");
+//! # Ok::<(), serde_json::Error>(())
+//! ```
 
 pub mod leader_worker_set;
 

@@ -1,4 +1,19 @@
 //! ExternalModelProvider: a model that somebody else serves.
+//!
+//! ```
+//! use kthena_api::external_model_provider::{AuthScheme, ExternalModelProviderSpec, ProviderAuth, ProviderType};
+//!
+//! let provider: ExternalModelProviderSpec = serde_json::from_value(serde_json::json!({
+//!     "providerType": "Anthropic",
+//!     "baseURL": "https://api.example.com",
+//!     "auth": { "secretRef": { "name": "credential", "key": "token" } },
+//! }))?;
+//! assert_eq!(provider.effective_provider_type(), &ProviderType::Anthropic);
+//! assert_eq!(provider.effective_auth_scheme(), &AuthScheme::ApiKey, "as that protocol has it");
+//! let ProviderAuth { secret_ref, .. } = provider.auth.unwrap();
+//! assert_eq!(secret_ref.key, "token");
+//! # Ok::<(), serde_json::Error>(())
+//! ```
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,28 @@
 //! Problems with an object, each with the path of the field it concerns.
+//!
+//! ```
+//! use kthena_api::field::{Enumeration, FieldError, FieldErrorKind, FieldErrors, FieldPath};
+//! use kthena_api::model_serving::RecoveryPolicy;
+//!
+//! let spec = FieldPath::root().child("spec");
+//! let mut errors = FieldErrors::new();
+//! errors.required(spec.child("modelName"), "name a model");
+//! errors.invalid(spec.child("rules").index(0), "x", "is no rule");
+//! errors.forbidden(spec.child("labels").key("app"), "belongs to somebody else");
+//! errors.known(spec.child("recoveryPolicy"), Some(&RecoveryPolicy::from("Never")));
+//! errors.push(FieldError::duplicate(spec.child("roles").index(1), "decode"));
+//! errors.push(FieldError::unsupported(spec.child("unit"), "year".to_owned(), &["day"]));
+//! errors.push(FieldError::too_long(spec.child("name"), 63));
+//! errors.push(FieldError::too_many(spec.child("roles"), 9, 4));
+//! errors.push(FieldError::unknown(spec.child("modelNmae")));
+//!
+//! let errors = errors.into_vec();
+//! assert_eq!(errors.len(), 9);
+//! assert_eq!(errors[0].kind, FieldErrorKind::Required);
+//! assert_eq!(errors[1].path.as_str(), "spec.rules[0]");
+//! assert_eq!(RecoveryPolicy::from("Never").unknown(), Some("Never"));
+//! assert!(RecoveryPolicy::supported().contains(&"RoleRecreate"));
+//! ```
 
 use std::fmt;
 

@@ -1,4 +1,15 @@
 //! Counts that may be written as a number or as a percentage.
+//!
+//! ```
+//! use kthena_api::int_or_string::{IntOrString, InvalidPercentage, Round};
+//!
+//! let share = IntOrString::from("25%");
+//! assert_eq!(share.percent()?, Some(25));
+//! assert_eq!((share.resolve(10, Round::Up)?, share.resolve(10, Round::Down)?), (3, 2));
+//! assert_eq!(IntOrString::from(4).percent()?, None);
+//! assert_eq!(IntOrString::from("some").percent(), Err(InvalidPercentage("some".into())));
+//! # Ok::<(), InvalidPercentage>(())
+//! ```
 
 use std::{borrow::Cow, fmt};
 

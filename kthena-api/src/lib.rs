@@ -95,3 +95,8 @@ pub use model_booster::{ModelBooster, ModelBoosterSpec, ModelBoosterStatus};
 pub use model_route::{ModelRoute, ModelRouteSpec, ModelRouteStatus};
 pub use model_server::{ModelServer, ModelServerSpec, ModelServerStatus};
 pub use model_serving::{ModelServing, ModelServingSpec, ModelServingStatus};
+
+/// The front page of the crate, whose example is to hold.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

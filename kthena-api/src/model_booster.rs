@@ -1,4 +1,14 @@
 //! ModelBooster: a model, its engine and its route in one object.
+//!
+//! ```
+//! use kthena_api::model_booster::{ModelWorker, ModelWorkerType, kv_connector_type};
+//! use kthena_api::model_server::KvConnectorType;
+//!
+//! let worker: ModelWorker = serde_json::from_value(serde_json::json!({ "image": "vllm", "pods": 1 }))?;
+//! assert_eq!(worker.effective_type(), &ModelWorkerType::Server);
+//! assert_eq!(kv_connector_type("NixlConnector"), Some(KvConnectorType::Nixl));
+//! # Ok::<(), serde_json::Error>(())
+//! ```
 
 use k8s_openapi::{
     api::core::v1::{Affinity, EnvFromSource, ResourceRequirements, Toleration},

@@ -1,4 +1,29 @@
 //! ModelRoute: which requests go to which models.
+//!
+//! ```
+//! use kthena_api::model_route::{
+//!     ModelRouteSpec, ParentReference, RateLimit, RateLimitUnit, RouteRule, StringMatch, Target, TargetModel,
+//! };
+//!
+//! let spec: ModelRouteSpec = serde_json::from_value(serde_json::json!({
+//!     "modelName": "qwen",
+//!     "rules": [{ "targetModels": [{ "modelServerName": "qwen-8b" }] }],
+//! }))?;
+//! let RouteRule { target_models, .. } = &spec.rules[0];
+//! let target: &TargetModel = &target_models[0];
+//! assert_eq!(target.target(), Some(Target::ModelServer("qwen-8b")));
+//! assert_eq!(target.effective_weight(), 100);
+//!
+//! let condition = StringMatch { prefix: Some("gpt-".into()), ..StringMatch::default() };
+//! assert!(condition.matcher().is_ok_and(|matcher| matcher.matches("gpt-4")));
+//!
+//! let limit = RateLimit { unit: Some(RateLimitUnit::Minute), ..RateLimit::default() };
+//! assert_eq!(limit.period(), Some(std::time::Duration::from_secs(60)));
+//!
+//! let parent = ParentReference::default();
+//! assert_eq!((parent.effective_group(), parent.effective_kind()), ("gateway.networking.k8s.io", "Gateway"));
+//! # Ok::<(), serde_json::Error>(())
+//! ```
 
 use std::collections::BTreeMap;
 

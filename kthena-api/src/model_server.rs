@@ -1,4 +1,29 @@
 //! ModelServer: a group of engines that serve one model, and how to talk to them.
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//!
+//! use kthena_api::model_server::{Endpoint, KvConnectorType, ModelServerSpec, PdRole, Protocol};
+//!
+//! let spec: ModelServerSpec = serde_json::from_value(serde_json::json!({
+//!     "inferenceEngine": "vLLM",
+//!     "workloadPort": { "port": 8000 },
+//!     "kvConnector": { "type": "nixl" },
+//!     "workloadSelector": {
+//!         "matchLabels": { "app": "qwen" },
+//!         "pdGroup": { "groupKey": "group", "prefillLabels": { "role": "p" }, "decodeLabels": { "role": "d" } },
+//!     },
+//! }))?;
+//! assert_eq!(spec.kv_connector_type(), Some(&KvConnectorType::Nixl));
+//! assert_eq!(spec.match_labels().map(BTreeMap::len), Some(1));
+//! assert_eq!(spec.workload_port.effective_protocol(), &Protocol::Http);
+//! assert_eq!(Endpoint::default().effective_port(&spec.workload_port), 8000);
+//!
+//! let labels = [("role", "p"), ("group", "a")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+//! let (labels, pairs) = (BTreeMap::from(labels), spec.pd_group().unwrap());
+//! assert_eq!((pairs.role(&labels), pairs.group(&labels)), (Some(PdRole::Prefill), Some("a")));
+//! # Ok::<(), serde_json::Error>(())
+//! ```
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,29 @@
 //! ModelServing: groups of pods that serve a model together.
+//!
+//! ```
+//! use kthena_api::int_or_string::IntOrString;
+//! use kthena_api::model_serving::{
+//!     ModelServingSpec, PodTemplate, RecoveryPolicy, Role, RolloutStrategyType, ServingGroup,
+//! };
+//!
+//! let spec: ModelServingSpec = serde_json::from_value(serde_json::json!({
+//!     "template": { "roles": [{
+//!         "name": "decode",
+//!         "entryTemplate": { "spec": { "containers": [{ "name": "engine", "image": "vllm" }] } },
+//!     }] },
+//! }))?;
+//! assert_eq!((spec.effective_replicas(), spec.effective_scheduler()), (1, "volcano"));
+//! assert_eq!(spec.effective_recovery_policy(), &RecoveryPolicy::RoleRecreate);
+//! assert_eq!(spec.effective_rollout_type(), &RolloutStrategyType::ServingGroupRollingUpdate);
+//!
+//! let ServingGroup { roles, .. } = &spec.template;
+//! let role: &Role = &roles[0];
+//! assert_eq!((role.effective_replicas(), role.effective_worker_replicas()), (1, 0));
+//! assert_eq!(role.effective_max_unavailable(), IntOrString::Int(1));
+//! let entry: &PodTemplate = &role.entry_template;
+//! assert_eq!(entry.images().collect::<Vec<_>>(), [Some("vllm")]);
+//! # Ok::<(), serde_json::Error>(())
+//! ```
 
 mod role;
 mod status;

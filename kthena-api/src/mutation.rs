@@ -29,6 +29,15 @@ pub struct Addition {
 }
 
 /// An object that a mutating webhook completes.
+///
+/// ```
+/// use kthena_api::AutoscalingPolicy;
+/// use kthena_api::mutation::Mutate;
+///
+/// let mut policy = AutoscalingPolicy::new("qwen", Default::default());
+/// policy.complete();
+/// assert!(policy.additions().is_empty());
+/// ```
 pub trait Mutate {
     /// What to add, as a JSON patch. Nothing if the object is complete.
     fn additions(&self) -> Vec<Addition>;

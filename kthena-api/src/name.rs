@@ -1,4 +1,19 @@
 //! Names: which texts are names in Kubernetes, and how the names of generated objects are made.
+//!
+//! ```
+//! use kthena_api::name::{self, InvalidName, Serving};
+//!
+//! assert_eq!(name::check_label("405b"), Ok(()));
+//! assert_eq!(name::check_letter_label("405b"), Err(InvalidName::LetterLabel));
+//! assert_eq!(name::check_subdomain("qwen2.5"), Ok(()));
+//! assert_eq!(name::check_key("example.com/team"), Ok(()));
+//! assert_eq!(name::check_label_value(""), Ok(()));
+//!
+//! assert_eq!(Serving("llama").revision("b2c4"), "llama-b2c4");
+//! assert_eq!(Serving("llama").longest(10, "decode", 4, 8), "llama-10-decode-4-8");
+//! assert_eq!(name::role_instance("decode", 3), "decode-3");
+//! assert_eq!(name::booster_backend("qwen", "main"), "qwen-main");
+//! ```
 
 use std::fmt;
 

@@ -16,6 +16,16 @@
 //!
 //! What remains different: the names of Unicode classes come from the tables of the `regex` crate, which know more of
 //! them; nested counts such as `(a{100}){100}` are limited by the compiled size, a mebibyte, and not by their product.
+//!
+//! ```
+//! use kthena_api::model_route::StringMatch;
+//! use kthena_api::pattern::{InvalidPattern, StringMatcher};
+//!
+//! let condition = StringMatch { regex: Some("^gpt-[0-9]$".into()), ..StringMatch::default() };
+//! let matcher = StringMatcher::new(&condition)?;
+//! assert!(matcher.matches("gpt-4") && !matcher.matches("gpt-4o"));
+//! # Ok::<(), InvalidPattern>(())
+//! ```
 
 mod translate;
 

@@ -73,6 +73,13 @@ impl Quantity {
     }
 
     /// The amount as a string, which is how the types of k8s-openapi want it.
+    ///
+    /// ```
+    /// use kthena_api::quantity::{InvalidQuantity, Quantity};
+    ///
+    /// assert_eq!(Quantity::from(10).to_text(), "10");
+    /// assert_eq!(Quantity::from("much").to_f64(), Err(InvalidQuantity("much".into())));
+    /// ```
     pub fn to_text(&self) -> Cow<'_, str> {
         match self {
             Self::Number(number) => Cow::Owned(number.to_string()),

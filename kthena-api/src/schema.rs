@@ -48,6 +48,12 @@ pub fn apply_defaults(kind: Kind, object: &mut Value) {
 }
 
 /// Writes numbers without a fraction as integers, so that `10.0` is `10`, as kubectl does on the way from YAML.
+///
+/// ```
+/// let mut value = serde_json::json!([10.0, 0.5]);
+/// kthena_api::schema::integral_numbers(&mut value);
+/// assert_eq!(value, serde_json::json!([10, 0.5]));
+/// ```
 pub fn integral_numbers(value: &mut Value) {
     match value {
         Value::Number(number) => {

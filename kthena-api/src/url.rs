@@ -1,4 +1,13 @@
 //! The parts of a URL that validation looks at.
+//!
+//! ```
+//! use kthena_api::url::{InvalidUrl, Url, parse};
+//!
+//! let Url { host, path, .. } = parse("https://[::1]/v1")?;
+//! assert_eq!((host, path), ("::1", "/v1"));
+//! assert_eq!(parse("example.com"), Err(InvalidUrl::Scheme));
+//! # Ok::<(), InvalidUrl>(())
+//! ```
 
 /// A URL, divided but not decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

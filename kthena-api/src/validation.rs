@@ -30,6 +30,18 @@ use crate::{
 };
 
 /// An object that can be checked.
+///
+/// ```
+/// use kthena_api::ModelServing;
+/// use kthena_api::validation::Validate;
+///
+/// let serving: ModelServing = serde_json::from_value(serde_json::json!({
+///     "metadata": { "name": "llama" },
+///     "spec": { "replicas": -1, "template": { "roles": [] } },
+/// }))?;
+/// assert!(!serving.validate().is_empty());
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 pub trait Validate {
     /// Checks the rules that the CRD contains in CEL. Some of them compare an object to what it was before an update.
     fn check_rules(&self, old: Option<&Self>) -> Vec<FieldError>;

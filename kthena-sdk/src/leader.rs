@@ -90,6 +90,15 @@ pub fn identity() -> String {
 }
 
 /// Why one is no longer the leader. Its work has to end at once.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use kthena_sdk::leader::Lost;
+///
+/// assert_eq!(Lost::Taken("other".into()).to_string(), "the lease was taken by other");
+/// assert_eq!(Lost::Late(Duration::from_secs(10)).to_string(), "the lease could not be renewed for 10s");
+/// ```
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Lost {
     /// Somebody else holds the Lease.
@@ -119,6 +128,23 @@ pub struct Candidate {
 }
 
 /// One who leads.
+///
+/// ```
+/// use kthena_sdk::leader::{Leader, Lost};
+///
+/// /// Runs something as long as this process leads.
+/// async fn lead(mut leader: Leader, work: impl Future<Output = ()>) -> Result<(), Lost> {
+///     tokio::select! {
+///         lost = leader.lost() => return Err(lost),
+///         () = work => {}
+///     }
+///     // The next one need not wait for the Lease to expire.
+///     if let Err(error) = leader.release().await {
+///         eprintln!("{error}");
+///     }
+///     Ok(())
+/// }
+/// ```
 pub struct Leader {
     place: Place,
     lease: Lease,

@@ -14,13 +14,13 @@ mod established;
 pub mod execute;
 mod failure;
 pub mod gang;
-pub mod group;
+mod group;
 #[cfg(feature = "runtime")]
 pub mod index;
 mod instances;
 #[cfg(feature = "runtime")]
 mod lean;
-pub mod limit;
+mod limit;
 pub mod metadata;
 pub mod notice;
 mod observe;
@@ -28,21 +28,22 @@ mod plan;
 pub mod plugin;
 pub mod pod;
 mod recovery;
-pub mod resource;
+mod resource;
 pub mod revision;
 mod rollout;
 mod scale;
 pub mod service;
 mod status;
 mod template;
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 pub(crate) mod testing;
 #[cfg(feature = "runtime")]
 pub mod view;
 
+pub use crate::owner::controller;
 pub use action::{Action, NewPod, Pods, Reason, Target, Unit};
 pub use draft::Observed;
 pub use failure::{Cause, Rank};
-pub use observe::{Child, Pod, PodState, controller};
+pub use observe::{Child, Pod, PodState};
 pub use plan::{Plan, plan, plan_with};
 pub use template::{Fingerprint, InvalidData, Template, Writing, role_hash};

@@ -6,6 +6,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How work on an object ended.
+///
+/// ```
+/// assert_eq!(kthena_sdk::telemetry::Outcome::Cut.as_str(), "cut");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// All was done.
@@ -29,6 +33,27 @@ impl Outcome {
 }
 
 /// Is told what a controller does. Calls are made on the controller's tasks and must not block.
+///
+/// ```
+/// use std::sync::atomic::{AtomicU64, Ordering};
+/// use std::time::Duration;
+///
+/// use kthena_sdk::telemetry::{Observer, Outcome};
+///
+/// #[derive(Default)]
+/// struct Failures(AtomicU64);
+///
+/// impl Observer for Failures {
+///     fn ended(&self, outcome: Outcome, _took: Duration) {
+///         self.0.fetch_add(u64::from(outcome == Outcome::Failed), Ordering::Relaxed);
+///     }
+/// }
+///
+/// let failures = Failures::default();
+/// failures.ended(Outcome::Failed, Duration::ZERO);
+/// failures.ended(Outcome::Done, Duration::ZERO);
+/// assert_eq!(failures.0.into_inner(), 1);
+/// ```
 pub trait Observer: Send + Sync {
     /// Everything has been seen once that decisions are made from.
     fn synced(&self) {}

@@ -76,11 +76,34 @@ impl Hook {
 
     /// A webhook that refuses objects of one of Kthena's kinds in which something is wrong. All problems are told at once, each
     /// with its path.
+    ///
+    /// ```
+    /// use kthena_sdk::api::ModelRoute;
+    /// use kthena_sdk::webhook::{Hook, Request, Verdict};
+    ///
+    /// let hook = Hook::validating::<ModelRoute>("/validate/modelroute");
+    /// let object = serde_json::json!({
+    ///     "apiVersion": "networking.serving.volcano.sh/v1alpha1", "kind": "ModelRoute",
+    ///     "metadata": { "name": "a" },
+    ///     "spec": { "modelName": "a", "rules": [{ "targetModels": [{ "modelServerName": "a", "weight": 0 }] }] },
+    /// });
+    /// assert!(matches!(hook.decide(&Request { object, old_object: None }), Verdict::Denied(_)));
+    /// ```
     pub fn validating<K: Object>(path: &'static str) -> Self {
         Self::validating_more::<K>(path, |_| Vec::new())
     }
 
     /// The same, with further checks. They see objects in which the others may have found problems.
+    ///
+    /// ```
+    /// use kthena_sdk::api::ModelServing;
+    /// use kthena_sdk::model_serving::plugin::Registry;
+    /// use kthena_sdk::webhook::Hook;
+    ///
+    /// let plugins = Registry::built_in();
+    /// let hook = Hook::validating_more("/validate/modelserving", move |serving: &ModelServing| plugins.validate(serving));
+    /// assert_eq!(hook.path(), "/validate/modelserving");
+    /// ```
     pub fn validating_more<K: Object>(
         path: &'static str,
         more: impl Fn(&K) -> Vec<FieldError> + Send + Sync + 'static,
@@ -103,6 +126,15 @@ impl Hook {
     }
 
     /// A webhook that completes objects of one of Kthena's kinds.
+    ///
+    /// ```
+    /// use kthena_sdk::api::AutoscalingPolicy;
+    /// use kthena_sdk::webhook::{Hook, Request, Verdict};
+    ///
+    /// let hook = Hook::mutating::<AutoscalingPolicy>("/mutate/autoscalingpolicy");
+    /// let verdict = hook.decide(&Request { object: serde_json::Value::Null, old_object: None });
+    /// assert!(matches!(verdict, Verdict::Denied(_)), "that is no AutoscalingPolicy");
+    /// ```
     pub fn mutating<K: Object>(path: &'static str) -> Self {
         Self::new(path, |request| {
             match admission::decode::<K>(request.object.clone()) {
@@ -135,6 +167,11 @@ impl fmt::Debug for Hook {
 }
 
 /// The webhooks for traffic, which the router serves.
+///
+/// ```
+/// let paths: Vec<_> = kthena_sdk::webhook::networking().iter().map(|hook| hook.path()).collect();
+/// assert!(paths.contains(&"/validate/modelroute"));
+/// ```
 pub fn networking() -> Vec<Hook> {
     vec![
         Hook::validating::<ModelRoute>("/validate/modelroute"),
@@ -144,6 +181,13 @@ pub fn networking() -> Vec<Hook> {
 }
 
 /// The webhooks for workloads, which the controller manager serves. ModelServings may use these plugins.
+///
+/// ```
+/// use kthena_sdk::model_serving::plugin::Registry;
+///
+/// let hooks = kthena_sdk::webhook::workload(Registry::built_in());
+/// assert!(hooks.iter().any(|hook| hook.path() == "/mutate/modelbooster"));
+/// ```
 pub fn workload(plugins: Registry) -> Vec<Hook> {
     vec![
         Hook::mutating::<ModelBooster>("/mutate/modelbooster"),

@@ -7,6 +7,9 @@ use clap::Parser;
 use kthena_tests::setting;
 use serde_json::Value;
 
+mod examples;
+mod publish;
+
 use crate::{
     codegen,
     step::{Steps, cargo, metadata, run as run_command},
@@ -47,21 +50,30 @@ pub(crate) fn all(steps: &mut Steps) -> Result<()> {
         "documentation",
         cargo(document).env("RUSTDOCFLAGS", "--deny warnings"),
     )?;
+    // As docs.rs has it: with parts that nothing of the workspace builds by default.
+    let mut document = cargo(["doc", "--no-deps", "--quiet", "--all-features"]);
+    document.args(LIBRARIES.iter().flat_map(|library| ["--package", library]));
+    steps.command(
+        "documentation of the libraries",
+        document.env("RUSTDOCFLAGS", "--deny warnings"),
+    )?;
+    for library in LIBRARIES {
+        steps.run(&format!("examples of {library}"), || examples::check(library))?;
+    }
     for library in LIBRARIES {
         steps.run(&format!("features of {library}"), || features(library))?;
     }
     steps.run("generated files", || {
         codegen::run(&Codegen::parse_from(["codegen", "--check"]).args)
     })?;
-    dependencies(steps)
+    dependencies(steps)?;
+    publish::package(steps, &LIBRARIES)?;
+    publish::versions(steps, &LIBRARIES)
 }
 
 /// Licences, sources and duplicates, where cargo-deny is installed.
 fn dependencies(steps: &mut Steps) -> Result<()> {
-    if setting::search_path()
-        .iter()
-        .any(|dir| dir.join("cargo-deny").is_file())
-    {
+    if is_installed("cargo-deny") {
         // Advisories need a database from the network; they are asked for where that is certain to be there.
         return steps.command(
             "dependencies",
@@ -70,6 +82,12 @@ fn dependencies(steps: &mut Steps) -> Result<()> {
     }
     steps.leave_out("cargo deny, which is not installed (`cargo install --locked cargo-deny`)");
     Ok(())
+}
+
+/// Whether there is a program of this name.
+fn is_installed(program: &str) -> bool {
+    let mut folders = setting::search_path().into_iter();
+    folders.any(|folder| folder.join(program).is_file())
 }
 
 /// Every combination of a library's features compiles on its own, as its users may ask for any.

@@ -2,6 +2,18 @@
 //!
 //! Written by hand after `leaderworkerset.x-k8s.io/v1` as of its version 0.8. Fields that are not known here are kept in `other`, so that
 //! whoever reads an object can tell what it does not understand.
+//!
+//! ```
+//! use kthena_api::external::leader_worker_set::LeaderWorkerSet;
+//!
+//! let set: LeaderWorkerSet = serde_json::from_value(serde_json::json!({
+//!     "apiVersion": "leaderworkerset.x-k8s.io/v1", "kind": "LeaderWorkerSet",
+//!     "metadata": { "name": "llama" },
+//!     "spec": { "replicas": 2, "leaderWorkerTemplate": { "size": 4, "workerTemplate": { "spec": { "containers": [] } } } },
+//! }))?;
+//! assert_eq!((set.spec.replicas, set.spec.leader_worker_template.size), (Some(2), Some(4)));
+//! # Ok::<(), serde_json::Error>(())
+//! ```
 
 use std::collections::BTreeMap;
 

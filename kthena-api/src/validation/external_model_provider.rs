@@ -63,6 +63,18 @@ impl Validate for ExternalModelProvider {
 /// Checks what the data plane checks before it uses a provider: all that [`Validate::validate`] does, and two things
 /// that admission lets through for the sake of objects that exist, a bare `?` or `#` behind the URL and control
 /// characters in header values.
+///
+/// ```
+/// use kthena_api::ExternalModelProvider;
+/// use kthena_api::validation::check_configuration;
+///
+/// let provider: ExternalModelProvider = serde_json::from_value(serde_json::json!({
+///     "metadata": { "name": "other" },
+///     "spec": { "providerType": "openai", "baseURL": "https://api.example.com/v1?" },
+/// }))?;
+/// assert!(check_configuration(&provider).iter().any(|error| error.path.as_str() == "spec.baseURL"));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 pub fn check_configuration(provider: &ExternalModelProvider) -> Vec<FieldError> {
     let mut errors = FieldErrors::new();
     errors.extend(provider.validate());

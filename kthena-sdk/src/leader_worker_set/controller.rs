@@ -12,7 +12,6 @@ use kthena_api::external::leader_worker_set::{LeaderWorkerSet, LeaderWorkerSetSt
 use kthena_api::{ModelServing, labels};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::runtime::controller::{self, Action as Next};
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::runtime::reflector::{self, ObjectRef};
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt};
@@ -22,6 +21,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::{Action, Notice, Observed, plan};
+use crate::event::Events;
 use crate::model_serving::execute::FIELD_MANAGER;
 use crate::rbac::{Rights, Rule, Verb};
 use crate::watch::{self as follow, Change, Selector, optional};
@@ -46,8 +46,6 @@ const AFTER_CONFLICT: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Longest pause after a failure.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// Longest text of an event, as Kubernetes has it.
-const LONGEST_NOTE: usize = 1000;
 
 /// Why a plan could not be carried out.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +59,7 @@ enum Error {
 /// What watches and reconciles share.
 struct Context {
     client: Client,
-    recorder: Recorder,
+    events: Events,
     sets: reflector::Store<LeaderWorkerSet>,
     /// By namespace and name.
     servings: Mutex<HashMap<(String, String), Arc<ModelServing>>>,
@@ -130,12 +128,8 @@ pub fn rights() -> Rights {
 async fn look_after(client: Client) {
     let (requests, mut waiting) = mpsc::channel(REQUESTS);
     let (store, writer) = reflector::store::<LeaderWorkerSet>();
-    let reporter = Reporter {
-        controller: labels::LEADER_WORKER_SET_EVENT_SOURCE.to_owned(),
-        instance: None,
-    };
     let context = Arc::new(Context {
-        recorder: Recorder::new(client.clone(), reporter),
+        events: Events::new(client.clone(), labels::LEADER_WORKER_SET_EVENT_SOURCE),
         client,
         sets: store.clone(),
         servings: Mutex::default(),
@@ -375,24 +369,10 @@ async fn write_status(
     }
 }
 
-/// Writes an event. One that cannot be written is no reason not to go on.
 async fn tell(context: &Context, set: &LeaderWorkerSet, notice: Notice) {
-    let mut note = notice.message;
-    if let Some((end, _)) = note.char_indices().nth(LONGEST_NOTE) {
-        note.truncate(end);
-    }
-    let event = Event {
-        type_: match notice.is_warning {
-            true => EventType::Warning,
-            false => EventType::Normal,
-        },
-        action: notice.reason.clone(),
-        reason: notice.reason,
-        note: Some(note),
-        secondary: None,
-    };
-    if let Err(error) = context.recorder.publish(&event, &set.object_ref(&())).await {
-        tracing::warn!(%error, reason = event.reason, "an event was not written");
+    match notice.is_warning {
+        true => context.events.warning(set, &notice.reason, &notice.message).await,
+        false => context.events.normal(set, &notice.reason, &notice.message).await,
     }
 }
 

@@ -42,6 +42,22 @@ pub struct Mapping {
 }
 
 /// A field of a LeaderWorkerSet that has no effect.
+///
+/// ```
+/// use kthena_sdk::leader_worker_set::{Ignored, Mapping, map};
+///
+/// let Mapping { ignored, .. } = map(&serde_json::from_value(serde_json::json!({
+///     "apiVersion": "leaderworkerset.x-k8s.io/v1", "kind": "LeaderWorkerSet",
+///     "metadata": { "name": "llama" },
+///     "spec": {
+///         "startupPolicy": "LeaderReady",
+///         "leaderWorkerTemplate": { "size": 2, "workerTemplate": { "spec": { "containers": [] } } },
+///     },
+/// }))?);
+/// let fields: Vec<&str> = ignored.iter().map(|Ignored { field, .. }| field.as_str()).collect();
+/// assert_eq!(fields, ["spec.startupPolicy"]);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ignored {
     /// Where it is, such as `spec.startupPolicy`.

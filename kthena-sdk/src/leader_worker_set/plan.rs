@@ -13,8 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::mapping::{self, map};
 use super::status::{self, Verdict};
-use crate::model_serving::controller;
-use crate::model_serving::metadata;
+use crate::owner::{self, controller};
 
 /// Scheduler of pods in a cluster without Volcano.
 const DEFAULT_SCHEDULER: &str = "default-scheduler";
@@ -65,6 +64,27 @@ pub struct Plan {
 }
 
 /// Decides what is to be done about a LeaderWorkerSet that is not being deleted.
+///
+/// ```
+/// use kthena_sdk::leader_worker_set::{Action, Notice, Observed, Plan, plan};
+///
+/// let now = "2026-01-01T00:00:00Z".parse()?;
+/// let set = serde_json::from_value(serde_json::json!({
+///     "apiVersion": "leaderworkerset.x-k8s.io/v1", "kind": "LeaderWorkerSet",
+///     "metadata": { "name": "llama", "namespace": "default", "uid": "1" },
+///     "spec": { "leaderWorkerTemplate": { "size": 2, "workerTemplate": { "spec": { "containers": [] } } } },
+/// }))?;
+/// let observed = Observed::default();
+/// let plan: Plan = plan(&set, observed, now);
+/// let Some(action @ Action::Create(serving)) = &plan.action else { panic!("there is no ModelServing yet") };
+/// assert_eq!(serving.metadata.name.as_deref(), Some("llama"));
+/// let Notice { reason, .. } = action.notice();
+/// assert_eq!(reason, "ModelServingCreated");
+///
+/// let after = plan.refused(&set, observed, "the quota is used up", now);
+/// assert_eq!(after.action, None, "and the status says so");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn plan(set: &LeaderWorkerSet, observed: Observed<'_>, now: Timestamp) -> Plan {
     let mapping = map(set);
     let (action, verdict) = match observed.serving {
@@ -182,7 +202,7 @@ fn create(set: &LeaderWorkerSet, spec: ModelServingSpec) -> ModelServing {
     serving.metadata = ObjectMeta {
         namespace: set.metadata.namespace.clone(),
         annotations: Some(annotations),
-        owner_references: Some(vec![metadata::owner(set)]),
+        owner_references: Some(vec![owner::reference(set)]),
         ..serving.metadata
     };
     serving

@@ -1,12 +1,30 @@
 //! What the pods of a LeaderWorkerSet find about themselves, besides the labels that the plugin gives them.
+//!
+//! ```
+//! use kthena_sdk::api::ModelServing;
+//! use kthena_sdk::api::model_serving::Role;
+//! use kthena_sdk::leader_worker_set::pod::{complete, is_concerned};
+//! use kthena_sdk::model_serving::pod::Place;
+//!
+//! let serving = ModelServing::new("llama", Default::default());
+//! assert!(!is_concerned(&serving), "it belongs to no LeaderWorkerSet");
+//! let role = Role { name: "decode".into(), ..Role::default() };
+//! let place = Place {
+//!     serving: &serving, group: 0, role: &role, instance: 0, index: 0,
+//!     revision: "r", role_hash: "h", in_pod_group: false, is_surge: false,
+//! };
+//! let mut pod = serde_json::json!({});
+//! complete(&place, &mut pod);
+//! assert_eq!(pod, serde_json::json!({}));
+//! ```
 
 use kthena_api::external::leader_worker_set::LeaderWorkerSet;
 use kthena_api::{ModelServing, labels};
 use kube::Resource;
 use serde_json::{Value, json};
 
-use crate::model_serving::controller;
 use crate::model_serving::pod::{self, Place};
+use crate::owner::controller;
 
 /// Whether a ModelServing belongs to a LeaderWorkerSet.
 pub fn is_concerned(serving: &ModelServing) -> bool {

@@ -6,6 +6,26 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use serde_json::Value;
 
 /// Something to do. Actions are done in their order; each may be the last one that is done.
+///
+/// ```
+/// use kthena_sdk::model_serving::{Action, NewPod, Pods, Reason, Target, Unit};
+///
+/// /// An action in a few words.
+/// fn describe(action: &Action) -> String {
+///     match action {
+///         Action::CreatePod(new) => {
+///             let NewPod { unit: Unit { group, .. }, pod, .. } = &**new;
+///             format!("make {} in group {group}", pod["metadata"]["name"])
+///         }
+///         Action::DeletePods(Pods { reason: Reason::ScaleDown, pods, .. }) => format!("{} pods are too many", pods.len()),
+///         Action::DeleteService(Target { name, .. }) => format!("remove {name}"),
+///         other => format!("{other:?}"),
+///     }
+/// }
+///
+/// let service = Target { name: "llama-0-decode-0-0".into(), uid: "1".into() };
+/// assert_eq!(describe(&Action::DeleteService(service)), "remove llama-0-decode-0-0");
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
     /// Stores a revision.

@@ -135,6 +135,19 @@ impl Controller {
     }
 
     /// What it knows, at any time.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), kthena_sdk::kube::Error> {
+    /// use kthena_sdk::model_serving::{controller::Controller, plugin::Registry};
+    ///
+    /// let client = kthena_sdk::kube::Client::try_default().await?;
+    /// let controller = Controller::new(client, 5, Registry::built_in(), std::sync::Arc::new(()));
+    /// let view = controller.view();
+    /// tokio::spawn(controller.run(std::future::pending()));
+    /// println!("{:#}", view.all());
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn view(&self) -> View {
         View {

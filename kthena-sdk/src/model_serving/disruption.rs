@@ -5,6 +5,17 @@
 //! and may always go.
 //!
 //! The number of pods is a plain integer: for anything else Kubernetes asks the owner of the pods for its replicas, which are groups here.
+//!
+//! ```
+//! use kthena_sdk::api::ModelServing;
+//! use kthena_sdk::model_serving::disruption::{Budget, budget, is_wanted};
+//!
+//! let serving = ModelServing::new("llama", Default::default());
+//! assert!(!is_wanted(&serving), "an annotation asks for it");
+//! let made = budget(&serving, 8, 2);
+//! let Budget { spec, .. } = Budget::of(&made);
+//! assert_eq!(spec, made.spec.unwrap());
+//! ```
 
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
@@ -15,6 +26,7 @@ use super::action::Action;
 use super::draft::{Draft, target};
 use super::observe::Child;
 use super::{metadata, pod};
+use crate::owner;
 
 /// A PodDisruptionBudget that is there.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,7 +62,7 @@ pub fn budget(serving: &ModelServing, pods: u32, missing: u32) -> PodDisruptionB
             name: serving.metadata.name.clone(),
             namespace: serving.metadata.namespace.clone(),
             labels: Some(metadata::of_serving(serving)),
-            owner_references: Some(vec![metadata::unblocking(metadata::owner(serving))]),
+            owner_references: Some(vec![owner::unblocking(owner::reference(serving))]),
             ..ObjectMeta::default()
         },
         spec: Some(PodDisruptionBudgetSpec {

@@ -22,6 +22,13 @@ mod remove;
 pub(super) use remove::target;
 
 /// What there is of a ModelServing: everything that carries its label, whoever owns it.
+///
+/// ```
+/// use kthena_sdk::model_serving::Observed;
+///
+/// let nothing = Observed::default();
+/// assert!(nothing.pods.is_empty() && nothing.gang.is_none());
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Observed {
     /// Pods.

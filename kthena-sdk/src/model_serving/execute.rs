@@ -1,4 +1,25 @@
 //! Doing what a plan says.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use kthena_sdk::api::ModelServing;
+//! use kthena_sdk::k8s_openapi::jiff::Timestamp;
+//! use kthena_sdk::kube::Client;
+//! use kthena_sdk::model_serving::execute::{Error, Executor};
+//! use kthena_sdk::model_serving::index::Index;
+//! use kthena_sdk::model_serving::plan;
+//!
+//! /// Goes one step towards what a ModelServing asks for.
+//! async fn step(client: Client, index: Arc<Index>, serving: &ModelServing) -> Result<(), Error> {
+//!     let key = ("default".to_owned(), serving.metadata.name.clone().unwrap_or_default());
+//!     let plan = plan(serving, &index.observe(&key), Timestamp::now());
+//!     let executor = Executor { client, index };
+//!     executor.run(&key, &plan.actions).await?;
+//!     executor.write_status(&key, &plan.status).await?;
+//!     Ok(())
+//! }
+//! ```
 
 use std::sync::Arc;
 

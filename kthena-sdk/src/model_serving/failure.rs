@@ -8,6 +8,14 @@ use k8s_openapi::jiff::Timestamp;
 use super::observe::PodState;
 
 /// Why a pod is not ready, in words for a condition.
+///
+/// ```
+/// use kthena_sdk::model_serving::{Cause, Rank};
+///
+/// let cause = Cause { rank: Rank::Broken, reason: "ImagePullBackOff".into(), message: "not found".into() };
+/// assert_eq!(cause.to_string(), "ImagePullBackOff: not found");
+/// assert!(Rank::Broken < Rank::Waiting, "the worst comes first");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cause {
     /// How bad it is: lower comes first where only some causes can be shown.

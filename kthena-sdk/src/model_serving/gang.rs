@@ -2,6 +2,24 @@
 //!
 //! A PodGroup is Volcano's (`scheduling.volcano.sh/v1beta1`). There is one for each ServingGroup where the scheduler is `volcano` and the
 //! cluster knows the kind.
+//!
+//! ```
+//! use kthena_sdk::api::ModelServing;
+//! use kthena_sdk::model_serving::gang::{PodGroup, PodGroupObject, PodGroupSpec, Support, is_wanted};
+//!
+//! let serving = ModelServing::new("llama", Default::default());
+//! assert!(is_wanted(&serving), "Volcano is the default");
+//!
+//! let object = PodGroupObject::new("llama-0", PodGroupSpec { all: Default::default() });
+//! assert_eq!(PodGroup::of(&object).child.name, "llama-0");
+//!
+//! let definition = serde_json::from_value(serde_json::json!({
+//!     "metadata": {},
+//!     "spec": { "group": "g", "scope": "Namespaced", "names": { "kind": "PodGroup", "plural": "podgroups" }, "versions": [] },
+//! }))?;
+//! assert_eq!(Support::of(&definition), Support { has_sub_groups: false });
+//! # Ok::<(), serde_json::Error>(())
+//! ```
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, CustomResourceDefinitionVersion,
@@ -16,6 +34,7 @@ use super::group::Frame;
 use super::observe::Child;
 use super::resource::{self, Amounts};
 use super::{metadata, pod};
+use crate::owner;
 
 /// What the cluster's PodGroups can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,10 +99,10 @@ pub fn is_wanted(serving: &ModelServing) -> bool {
 }
 
 /// The PodGroup of a ServingGroup.
-pub fn pod_group(serving: &ModelServing, group: u32, frame: &Frame<'_>, support: Support) -> Value {
+pub(super) fn pod_group(serving: &ModelServing, group: u32, frame: &Frame<'_>, support: Support) -> Value {
     let serving_name = serving.metadata.name.as_deref().unwrap_or_default();
     let name = Serving(serving_name).group(group);
-    let owner = metadata::unblocking(metadata::owner(serving));
+    let owner = owner::unblocking(owner::reference(serving));
     json!({
         "apiVersion": "scheduling.volcano.sh/v1beta1",
         "kind": "PodGroup",
@@ -185,7 +204,7 @@ fn priority_class(frame: &Frame<'_>) -> Option<String> {
 }
 
 /// Whether a PodGroup is as it should be. What others have added to it does not matter, nor how an amount is written.
-pub fn is_current(wanted: &Value, found: &PodGroup) -> bool {
+pub(super) fn is_current(wanted: &Value, found: &PodGroup) -> bool {
     essence(&wanted["spec"]) == essence(&found.spec)
 }
 

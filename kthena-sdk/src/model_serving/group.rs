@@ -10,27 +10,27 @@ use super::revision::Revisions;
 
 /// A ServingGroup.
 #[derive(Debug, Clone, Default)]
-pub struct Group<'a> {
+pub(crate) struct Group<'a> {
     /// Its ordinal.
-    pub ordinal: u32,
+    pub(crate) ordinal: u32,
     /// Instances by role and ordinal.
-    pub roles: BTreeMap<&'a str, BTreeMap<u32, Instance<'a>>>,
+    pub(crate) roles: BTreeMap<&'a str, BTreeMap<u32, Instance<'a>>>,
     /// Its PodGroup.
-    pub pod_group: Option<&'a Child>,
+    pub(crate) pod_group: Option<&'a Child>,
 }
 
 /// An instance of a role.
 #[derive(Debug, Clone, Default)]
-pub struct Instance<'a> {
+pub(crate) struct Instance<'a> {
     /// Its pods, by index.
-    pub pods: Vec<&'a Pod>,
+    pub(crate) pods: Vec<&'a Pod>,
     /// Its Service. It is made once all pods are there, so it is the proof that they have been.
-    pub service: Option<&'a Child>,
+    pub(crate) service: Option<&'a Child>,
 }
 
 /// How a ServingGroup or an instance does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Status {
+pub(crate) enum Status {
     /// It has all its pods and they are ready.
     Running,
     /// Pods are missing or not ready.
@@ -43,22 +43,22 @@ pub enum Status {
 
 /// Which instances a ServingGroup is to have.
 #[derive(Debug, Clone)]
-pub struct Frame<'a> {
+pub(crate) struct Frame<'a> {
     /// The revision of pods that are missing.
-    pub revision: String,
+    pub(crate) revision: String,
     /// The roles and how many instances of each.
-    pub roles: Vec<(&'a Role, u32)>,
+    pub(crate) roles: Vec<(&'a Role, u32)>,
 }
 
 impl Frame<'_> {
     /// Whether the group is to have no pods at all.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.roles.iter().all(|(_, instances)| *instances == 0)
     }
 }
 
 /// Sorts pods and what goes with them into groups. Only those with the owner's UID belong to it.
-pub fn groups<'a>(
+pub(crate) fn groups<'a>(
     owner: &str,
     pods: &'a [Pod],
     services: &'a [Child],
@@ -108,38 +108,38 @@ fn instance<'m, 'a>(
 
 impl<'a> Group<'a> {
     /// All instances, with their roles and ordinals.
-    pub fn instances(&self) -> impl Iterator<Item = (&'a str, u32, &Instance<'a>)> {
+    pub(crate) fn instances(&self) -> impl Iterator<Item = (&'a str, u32, &Instance<'a>)> {
         self.roles
             .iter()
             .flat_map(|(role, all)| all.iter().map(|(ordinal, instance)| (*role, *ordinal, instance)))
     }
 
     /// The instances of a role.
-    pub fn of_role(&self, role: &str) -> impl Iterator<Item = (u32, &Instance<'a>)> {
+    pub(crate) fn of_role(&self, role: &str) -> impl Iterator<Item = (u32, &Instance<'a>)> {
         let all = self.roles.get(role).into_iter().flatten();
         all.map(|(ordinal, instance)| (*ordinal, instance))
     }
 
     /// All pods.
-    pub fn pods(&self) -> impl Iterator<Item = &'a Pod> {
+    pub(crate) fn pods(&self) -> impl Iterator<Item = &'a Pod> {
         self.instances()
             .flat_map(|(_, _, instance)| instance.pods.iter().copied())
     }
 
     /// How many instances of a role have all their pods, none of which is being deleted.
-    pub fn whole_instances(&self, role: &Role, revisions: &Revisions<'_>) -> usize {
+    pub(crate) fn whole_instances(&self, role: &Role, revisions: &Revisions<'_>) -> usize {
         let all = self.of_role(&role.name);
         all.filter(|(_, instance)| instance.is_whole(role, revisions))
             .count()
     }
 
     /// Pods that are not being deleted.
-    pub fn live_pods(&self) -> impl Iterator<Item = &'a Pod> {
+    pub(crate) fn live_pods(&self) -> impl Iterator<Item = &'a Pod> {
         self.pods().filter(|pod| pod.state != PodState::Terminating)
     }
 
     /// Whether something of it is being deleted, so that its names are not free.
-    pub fn is_terminating(&self) -> bool {
+    pub(crate) fn is_terminating(&self) -> bool {
         self.pods().any(|pod| pod.state == PodState::Terminating)
             || self.pod_group.is_some_and(|it| it.is_terminating)
             || self
@@ -148,17 +148,17 @@ impl<'a> Group<'a> {
     }
 
     /// Whether it counts as being there: it has pods, or what it had is not gone yet.
-    pub fn exists(&self) -> bool {
+    pub(crate) fn exists(&self) -> bool {
         self.pods().next().is_some() || self.is_terminating()
     }
 
     /// Whether it is on its way out: it has no pods but such that are being deleted.
-    pub fn is_deleting(&self) -> bool {
+    pub(crate) fn is_deleting(&self) -> bool {
         self.exists() && self.live_pods().next().is_none()
     }
 
     /// How it does, measured by what it is to have.
-    pub fn status(&self, frame: &Frame<'_>, revisions: &Revisions<'_>) -> Status {
+    pub(crate) fn status(&self, frame: &Frame<'_>, revisions: &Revisions<'_>) -> Status {
         if self.is_deleting() {
             return Status::Deleting;
         }
@@ -179,7 +179,7 @@ impl<'a> Group<'a> {
 
     /// Its revision: the target if all its pods are of it, else that of a pod which is not, the oldest first. Where roles are replaced one
     /// by one, a pod is of the target if the target makes it just so, whatever revision it was made from.
-    pub fn revision(&self, revisions: &Revisions<'_>, by_role: bool) -> String {
+    pub(crate) fn revision(&self, revisions: &Revisions<'_>, by_role: bool) -> String {
         let is_current = |pod: &Pod| {
             if by_role {
                 revisions.is_current(pod).unwrap_or(true)
@@ -198,12 +198,12 @@ impl<'a> Group<'a> {
     }
 
     /// Whether it was made for the time of a rollout only.
-    pub fn is_surge(&self) -> bool {
+    pub(crate) fn is_surge(&self) -> bool {
         self.pods().any(|pod| pod.is_surge)
     }
 
     /// What removing it costs.
-    pub fn deletion_cost(&self) -> i64 {
+    pub(crate) fn deletion_cost(&self) -> i64 {
         self.pods()
             .fold(0, |sum: i64, pod| sum.saturating_add(pod.deletion_cost))
     }
@@ -213,40 +213,40 @@ impl<'a> Group<'a> {
 
 impl<'a> Instance<'a> {
     /// Pods that are not being deleted.
-    pub fn live(&self) -> impl Iterator<Item = &'a Pod> {
+    pub(crate) fn live(&self) -> impl Iterator<Item = &'a Pod> {
         let pods = self.pods.iter().copied();
         pods.filter(|pod| pod.state != PodState::Terminating)
     }
 
     /// Whether it is on its way out.
-    pub fn is_deleting(&self) -> bool {
+    pub(crate) fn is_deleting(&self) -> bool {
         let has_pods = !self.pods.is_empty();
         self.live().next().is_none() && (has_pods || self.service.is_some_and(|it| it.is_terminating))
     }
 
     /// Whether nothing of it is there but perhaps a Service of its own, which no pod needs.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.pods.is_empty() && !self.is_deleting()
     }
 
     /// The revision of its pods.
-    pub fn revision(&self) -> Option<&'a str> {
+    pub(crate) fn revision(&self) -> Option<&'a str> {
         let first = self.live().next().or_else(|| self.pods.first().copied());
         first.map(|pod| pod.revision.as_str())
     }
 
     /// Whether one of its pods is being deleted.
-    pub fn is_losing_pods(&self) -> bool {
+    pub(crate) fn is_losing_pods(&self) -> bool {
         self.live().count() < self.pods.len()
     }
 
     /// Whether it has all its pods, none of which is being deleted.
-    pub fn is_whole(&self, role: &Role, revisions: &Revisions<'_>) -> bool {
+    pub(crate) fn is_whole(&self, role: &Role, revisions: &Revisions<'_>) -> bool {
         !self.is_losing_pods() && self.pods.len() == self.size(role, revisions) as usize
     }
 
     /// How many pods it is to have, by the role as it was when they were made.
-    pub fn size(&self, role: &Role, revisions: &Revisions<'_>) -> u32 {
+    pub(crate) fn size(&self, role: &Role, revisions: &Revisions<'_>) -> u32 {
         let own = self
             .revision()
             .and_then(|revision| revisions.template(revision)?.role(&role.name));
@@ -254,7 +254,7 @@ impl<'a> Instance<'a> {
     }
 
     /// How it does.
-    pub fn status(&self, role: &Role, revisions: &Revisions<'_>) -> Status {
+    pub(crate) fn status(&self, role: &Role, revisions: &Revisions<'_>) -> Status {
         if self.is_deleting() {
             return Status::Deleting;
         }
@@ -268,7 +268,7 @@ impl<'a> Instance<'a> {
     }
 
     /// What removing it costs.
-    pub fn deletion_cost(&self) -> i64 {
+    pub(crate) fn deletion_cost(&self) -> i64 {
         self.pods
             .iter()
             .fold(0, |sum: i64, pod| sum.saturating_add(pod.deletion_cost))

@@ -1,4 +1,38 @@
 //! Everything that ModelServings have, as the watches tell it.
+//!
+//! ```
+//! use kthena_sdk::k8s_openapi::api::core::v1::Pod;
+//! use kthena_sdk::model_serving::index::{Index, Indexed};
+//! use kthena_sdk::watch::Change;
+//!
+//! /// Tells the index what a watch of some kind says.
+//! fn tell<K: Indexed>(index: &Index, change: Change<K>) {
+//!     for (namespace, name) in index.update(change) {
+//!         println!("{namespace}/{name} has to be looked at");
+//!     }
+//! }
+//!
+//! let index = Index::default();
+//! let pod: Pod = serde_json::from_value(serde_json::json!({ "metadata": {
+//!     "name": "llama-0-decode-0-0", "namespace": "default", "uid": "1",
+//!     "labels": {
+//!         "modelserving.volcano.sh/name": "llama", "modelserving.volcano.sh/group-name": "llama-0",
+//!         "modelserving.volcano.sh/role": "decode", "modelserving.volcano.sh/role-id": "decode-0",
+//!     },
+//! } }))?;
+//! tell(&index, Change::Reset(vec![pod.clone()]));
+//! let key = ("default".to_owned(), "llama".to_owned());
+//! assert_eq!(index.observe(&key).pods.len(), 1);
+//!
+//! // What was just done is put there too, before a watch tells of it.
+//! index.told_to_go(&key, ["1"]);
+//! index.removed::<Pod>(&key, "llama-0-decode-0-0");
+//! assert!(index.observe(&key).pods.is_empty());
+//! index.made(&pod);
+//! assert_eq!(index.observe(&key).pods.len(), 1);
+//! assert!(index.set_gang(None).is_empty(), "that is no news");
+//! # Ok::<(), serde_json::Error>(())
+//! ```
 
 use std::collections::{HashMap, HashSet, VecDeque};
 

@@ -7,28 +7,28 @@ use kthena_api::{ModelServing, ModelServingSpec};
 /// What limits scaling and rollouts, resolved against the present replicas. What cannot be read counts as absent; admission
 /// refuses it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// ServingGroups that are asked for.
-    pub replicas: u32,
+    pub(crate) replicas: u32,
     /// How many of them may be unavailable during a rollout.
-    pub max_unavailable: u32,
+    pub(crate) max_unavailable: u32,
     /// How many there may be beyond.
-    pub max_surge: u32,
+    pub(crate) max_surge: u32,
     /// Ordinals below this keep their revision.
-    pub partition: u32,
+    pub(crate) partition: u32,
     /// Whether instances of roles are replaced rather than groups.
-    pub by_role: bool,
+    pub(crate) by_role: bool,
     /// Whether nothing is replaced at the moment.
-    pub paused: bool,
+    pub(crate) paused: bool,
     /// What is made anew when a pod fails.
-    pub recovery: Recovery,
+    pub(crate) recovery: Recovery,
     /// Seconds that a failed pod has to recover.
-    pub grace_seconds: i64,
+    pub(crate) grace_seconds: i64,
 }
 
 /// What is made anew when a pod fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Recovery {
+pub(crate) enum Recovery {
     /// The ServingGroup.
     Group,
     /// The instance of the role.
@@ -39,7 +39,7 @@ pub enum Recovery {
 
 impl Limits {
     /// The limits of a ModelServing.
-    pub fn of(serving: &ModelServing) -> Self {
+    pub(crate) fn of(serving: &ModelServing) -> Self {
         let spec = &serving.spec;
         let replicas = count(spec.effective_replicas());
         let strategy = spec.rollout_strategy.as_ref();
@@ -75,19 +75,19 @@ fn is_by_role(spec: &ModelServingSpec) -> bool {
 }
 
 /// Instances of a role that are asked for in each group.
-pub fn instances(role: &Role) -> u32 {
+pub(crate) fn instances(role: &Role) -> u32 {
     count(role.effective_replicas())
 }
 
 /// How many instances of a role may be unavailable during a rollout; `None` for any number.
-pub fn role_unavailable(role: &Role) -> Option<u32> {
+pub(crate) fn role_unavailable(role: &Role) -> Option<u32> {
     let limit = role.max_unavailable.as_ref()?;
     let resolved = resolve(limit, instances(role), Round::Down);
     Some(resolved.unwrap_or(0).max(u32::from(resolved.is_some())))
 }
 
 /// Ordinals of a role's instances that keep their revision.
-pub fn role_partition(role: &Role) -> u32 {
+pub(crate) fn role_partition(role: &Role) -> u32 {
     let partition = role.partition.as_ref();
     partition
         .and_then(|partition| resolve(partition, instances(role), Round::Up))

@@ -1,49 +1,23 @@
-//! Labels and owner references of what a ModelServing owns.
+//! Labels of what a ModelServing owns.
+//!
+//! ```
+//! use kthena_sdk::api::ModelServing;
+//! use kthena_sdk::model_serving::metadata::{of_group, of_instance, of_serving, selector};
+//!
+//! let serving = ModelServing::new("llama", Default::default());
+//! assert_eq!(selector(&of_serving(&serving)), "modelserving.volcano.sh/name=llama");
+//! assert!(selector(&of_group(&serving, 0)).contains("group-name=llama-0"));
+//! assert!(selector(&of_instance(&serving, 0, "decode", 1)).contains("role-id=decode-1"));
+//! ```
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kthena_api::ModelServing;
 use kthena_api::labels;
 use kthena_api::name::{Serving, role_instance};
-use kube::Resource;
 
 /// Labels by key.
 pub type Labels = BTreeMap<String, String>;
-
-/// The reference by which an object belongs to its controller and is collected with it.
-///
-/// It blocks the owner's deletion in the foreground until the object is gone; see [`unblocking`].
-///
-/// ```
-/// use kthena_sdk::api::ModelServing;
-/// use kthena_sdk::model_serving::metadata::owner;
-///
-/// let mut serving = ModelServing::new("llama", Default::default());
-/// serving.metadata.uid = Some("1".into());
-/// assert_eq!(owner(&serving).controller, Some(true));
-/// ```
-pub fn owner<K>(owner: &K) -> OwnerReference
-where
-    K: Resource<DynamicType = ()>,
-{
-    OwnerReference {
-        api_version: K::api_version(&()).into_owned(),
-        kind: K::kind(&()).into_owned(),
-        name: owner.meta().name.clone().unwrap_or_default(),
-        uid: owner.meta().uid.clone().unwrap_or_default(),
-        controller: Some(true),
-        block_owner_deletion: Some(true),
-    }
-}
-
-/// The same, without a hold on the owner's deletion.
-pub fn unblocking(reference: OwnerReference) -> OwnerReference {
-    OwnerReference {
-        block_owner_deletion: None,
-        ..reference
-    }
-}
 
 /// Labels of everything that belongs to a ModelServing.
 pub fn of_serving(serving: &ModelServing) -> Labels {

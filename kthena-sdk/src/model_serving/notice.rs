@@ -1,4 +1,30 @@
 //! What the events on a ModelServing say: one for each decision about a ServingGroup, however many of its instances it concerns.
+//!
+//! ```
+//! use std::collections::{BTreeMap, BTreeSet};
+//!
+//! use kthena_sdk::api::ModelServing;
+//! use kthena_sdk::k8s_openapi::jiff::Timestamp;
+//! use kthena_sdk::model_serving::notice::{Instances, Notice, Running, decisions};
+//! use kthena_sdk::model_serving::{Observed, plan};
+//!
+//! let serving: ModelServing = serde_json::from_value(serde_json::json!({
+//!     "metadata": { "name": "llama", "namespace": "default", "uid": "1" },
+//!     "spec": { "template": { "roles": [
+//!         { "name": "decode", "entryTemplate": { "spec": { "containers": [{ "name": "engine", "image": "vllm" }] } } },
+//!     ] } },
+//! }))?;
+//! let now: Timestamp = "2026-01-01T00:00:00Z".parse()?;
+//! let notices = decisions("llama", &plan(&serving, &Observed::default(), now));
+//! let [Notice { reason, message }] = &notices[..] else { panic!("one for the only group") };
+//! assert!(message.contains("llama-0"), "{reason}: {message}");
+//!
+//! // What runs when the process begins is no news.
+//! let running = BTreeMap::from([(0, Instances::from([("decode".to_owned(), 0)]))]);
+//! let (news, later) = Running::default().update("llama", &running, &BTreeSet::from([0]), now);
+//! assert!(news.is_empty() && later.is_none());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::collections::{BTreeMap, BTreeSet};
 

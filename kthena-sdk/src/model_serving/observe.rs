@@ -1,14 +1,30 @@
 //! What there is of a ModelServing, reduced to what decisions need.
 
 use k8s_openapi::api::core::v1::Pod as KubePod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 use kthena_api::labels;
 
 use super::failure::{self, Cause};
 use super::metadata::ordinal;
+use crate::owner::controller;
 
 /// A pod that carries the labels of a ModelServing's pods.
+///
+/// ```
+/// use kthena_sdk::model_serving::{Pod, PodState};
+///
+/// let pod = Pod::of(&serde_json::from_value(serde_json::json!({
+///     "metadata": { "name": "llama-1-decode-0-2", "labels": {
+///         "modelserving.volcano.sh/group-name": "llama-1",
+///         "modelserving.volcano.sh/role": "decode", "modelserving.volcano.sh/role-id": "decode-0",
+///     } },
+///     "status": { "phase": "Running", "conditions": [{ "type": "Ready", "status": "True" }] },
+/// }))?).expect("its labels say where it belongs");
+/// assert_eq!((pod.group, pod.instance, pod.index), (1, 0, 2));
+/// assert_eq!(pod.state, PodState::Ready);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pod {
     /// Its name.
@@ -58,6 +74,15 @@ pub enum PodState {
 }
 
 /// A Service or PodGroup that carries the labels of a ModelServing's.
+///
+/// ```
+/// use kthena_sdk::k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+/// use kthena_sdk::model_serving::Child;
+///
+/// let metadata = ObjectMeta { name: Some("llama-0-decode-0-0".into()), ..ObjectMeta::default() };
+/// let child = Child::of(&metadata);
+/// assert_eq!((child.name.as_str(), child.owner), ("llama-0-decode-0-0", None));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Child {
     /// Its name.
@@ -124,12 +149,6 @@ impl Child {
             is_terminating: metadata.deletion_timestamp.is_some(),
         }
     }
-}
-
-/// The reference to the object's controller.
-pub fn controller(metadata: &ObjectMeta) -> Option<&OwnerReference> {
-    let owners = metadata.owner_references.as_deref().unwrap_or_default();
-    owners.iter().find(|owner| owner.controller == Some(true))
 }
 
 /// What removing a pod costs; 0 where nobody said, or said something else than a number.

@@ -15,6 +15,24 @@ use super::revision::{Revisions, Write};
 use super::{disruption, gang, instances, plugin, recovery, rollout, scale, status};
 
 /// What is to be done next for a ModelServing.
+///
+/// ```
+/// use kthena_sdk::api::ModelServing;
+/// use kthena_sdk::model_serving::plugin::Registry;
+/// use kthena_sdk::model_serving::{Observed, Plan, plan_with};
+///
+/// let serving: ModelServing = serde_json::from_value(serde_json::json!({
+///     "metadata": { "name": "llama", "namespace": "default", "uid": "1" },
+///     "spec": { "template": { "roles": [
+///         { "name": "decode", "entryTemplate": { "spec": { "containers": [{ "name": "engine", "image": "vllm" }] } } },
+///     ] } },
+/// }))?;
+/// let Plan { actions, status, wake_at, .. } =
+///     plan_with(&serving, &Observed::default(), &Registry::empty(), "2026-01-01T00:00:00Z".parse()?);
+/// assert!(!actions.is_empty() && wake_at.is_none());
+/// assert_eq!(status.available_replicas.unwrap_or(0), 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
     /// What to do, in this order. Where one fails, the rest may be left for the next plan.

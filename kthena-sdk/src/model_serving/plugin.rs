@@ -34,6 +34,7 @@ use serde_json::Value;
 
 use super::metadata;
 use super::pod::Place;
+use crate::owner;
 
 mod demo_pod_tweaks;
 mod lws_standard_labels;
@@ -62,6 +63,14 @@ pub type Factory = fn(&Value) -> Result<Box<dyn Plugin>, BoxError>;
 pub struct Registry(BTreeMap<String, Factory>);
 
 /// Why a plugin cannot do its work.
+///
+/// ```
+/// use kthena_sdk::api::model_serving::Plugin;
+/// use kthena_sdk::model_serving::plugin::{Error, Registry};
+///
+/// let wanted = [Plugin { name: "nobody-knows".into(), ..Plugin::default() }];
+/// assert!(matches!(Registry::built_in().chain(&wanted), Err(Error::Unknown { .. })));
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// There is only one type, `BuiltIn`.
@@ -98,6 +107,13 @@ pub enum Error {
 
 impl Registry {
     /// No plugins.
+    ///
+    /// ```
+    /// use kthena_sdk::model_serving::plugin::Registry;
+    ///
+    /// assert_eq!(Registry::empty().names().count(), 0);
+    /// assert_eq!(Registry::built_in().names().count(), 2);
+    /// ```
     pub const fn empty() -> Self {
         Self(BTreeMap::new())
     }
@@ -159,6 +175,16 @@ impl Registry {
     }
 
     /// What is wrong with the plugins of a ModelServing, for its admission.
+    ///
+    /// ```
+    /// use kthena_sdk::api::model_serving::Plugin;
+    /// use kthena_sdk::api::{ModelServing, ModelServingSpec};
+    /// use kthena_sdk::model_serving::plugin::Registry;
+    ///
+    /// let plugins = vec![Plugin { name: "nobody-knows".into(), ..Plugin::default() }];
+    /// let serving = ModelServing::new("llama", ModelServingSpec { plugins, ..ModelServingSpec::default() });
+    /// assert_eq!(Registry::built_in().validate(&serving).len(), 1);
+    /// ```
     pub fn validate(&self, serving: &ModelServing) -> Vec<FieldError> {
         let path = FieldPath::new("spec").child("plugins");
         let mut errors = FieldErrors::new();
@@ -189,6 +215,28 @@ impl Default for Registry {
 }
 
 /// The plugins of a ModelServing, in the order in which they work.
+///
+/// ```
+/// use kthena_sdk::api::ModelServing;
+/// use kthena_sdk::api::model_serving::{Plugin, Role};
+/// use kthena_sdk::model_serving::plugin::{Chain, Registry};
+/// use kthena_sdk::model_serving::pod::Place;
+///
+/// let config = Some(serde_json::json!({ "runtimeClassName": "gvisor" }));
+/// let wanted = [Plugin { name: "demo-pod-tweaks".into(), config, ..Plugin::default() }];
+/// let chain: Chain<'_> = Registry::built_in().chain(&wanted)?;
+///
+/// let serving = ModelServing::new("llama", Default::default());
+/// let role = Role { name: "decode".into(), ..Role::default() };
+/// let place = Place {
+///     serving: &serving, group: 0, role: &role, instance: 0, index: 0,
+///     revision: "r", role_hash: "h", in_pod_group: false, is_surge: false,
+/// };
+/// let mut pod = place.pod();
+/// chain.adjust(&place, &mut pod)?;
+/// assert_eq!(pod["spec"]["runtimeClassName"], "gvisor");
+/// # Ok::<(), kthena_sdk::model_serving::plugin::Error>(())
+/// ```
 pub struct Chain<'a>(Vec<Link<'a>>);
 
 struct Link<'a> {
@@ -257,7 +305,7 @@ fn check_identity(place: &Place<'_>, pod: &Value) -> Result<(), BoxError> {
         "namespace",
         metadata["namespace"].as_str() == place.serving.metadata.namespace.as_deref(),
     )?;
-    let owner = serde_json::json!([metadata::owner(place.serving)]);
+    let owner = serde_json::json!([owner::reference(place.serving)]);
     is_same("ownerReferences", metadata["ownerReferences"] == owner)?;
     let mut own = metadata::of_instance(place.serving, place.group, &place.role.name, place.instance);
     own.insert(labels::REVISION.into(), place.revision.into());

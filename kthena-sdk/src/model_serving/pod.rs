@@ -1,4 +1,28 @@
 //! The pods of a role.
+//!
+//! ```
+//! use kthena_sdk::api::ModelServing;
+//! use kthena_sdk::api::model_serving::{PodTemplate, Role};
+//! use kthena_sdk::model_serving::pod::{Place, count, names};
+//!
+//! let serving = ModelServing::new("llama", Default::default());
+//! let role = Role {
+//!     name: "decode".into(),
+//!     worker_replicas: Some(1),
+//!     worker_template: Some(PodTemplate::default()),
+//!     ..Role::default()
+//! };
+//! assert_eq!(count(&role), 2);
+//! let all: Vec<String> = names("llama", 0, &role, 0).collect();
+//! assert_eq!(all, ["llama-0-decode-0-0", "llama-0-decode-0-1"]);
+//!
+//! let place = Place {
+//!     serving: &serving, group: 0, role: &role, instance: 0, index: 0,
+//!     revision: "r", role_hash: "h", in_pod_group: false, is_surge: false,
+//! };
+//! assert!(place.is_entry());
+//! assert_eq!(place.pod()["metadata"]["name"], place.name());
+//! ```
 
 use kthena_api::ModelServing;
 use kthena_api::labels;
@@ -7,7 +31,7 @@ use kthena_api::name::{Serving, role_instance};
 use serde_json::{Value, json};
 
 use super::metadata;
-use crate::leader_worker_set;
+use crate::{leader_worker_set, owner};
 
 /// Where in a ModelServing a pod belongs, and what it is made from.
 #[derive(Debug, Clone, Copy)]
@@ -105,7 +129,7 @@ impl Place<'_> {
             "name": self.name(),
             "namespace": self.serving.metadata.namespace,
             "labels": labels,
-            "ownerReferences": [metadata::owner(self.serving)],
+            "ownerReferences": [owner::reference(self.serving)],
         });
         if !annotations.is_empty() {
             metadata["annotations"] = json!(annotations);

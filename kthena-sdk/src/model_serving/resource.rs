@@ -25,7 +25,7 @@ const BINARY: [(&str, u32); 6] = [
 
 /// Amounts by name of the resource.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Amounts(BTreeMap<String, Amount>);
+pub(crate) struct Amounts(BTreeMap<String, Amount>);
 
 /// An amount, exactly.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,7 +36,7 @@ struct Amount {
 }
 
 /// What a pod requests.
-pub fn of_pod(spec: &PodSpec) -> Amounts {
+pub(crate) fn of_pod(spec: &PodSpec) -> Amounts {
     let mut all = Amounts::default();
     for container in &spec.containers {
         all += &of_container(container);
@@ -87,7 +87,7 @@ impl Amounts {
 
     /// So many times as much.
     #[must_use]
-    pub fn times(mut self, factor: u32) -> Self {
+    pub(crate) fn times(mut self, factor: u32) -> Self {
         for amount in self.0.values_mut() {
             amount.nanos = amount.nanos.saturating_mul(factor.into());
         }
@@ -103,7 +103,7 @@ impl Amounts {
     }
 
     /// As Kubernetes writes them.
-    pub fn to_text(&self) -> BTreeMap<String, String> {
+    pub(crate) fn to_text(&self) -> BTreeMap<String, String> {
         self.0
             .iter()
             .map(|(name, amount)| (name.clone(), amount.to_text()))

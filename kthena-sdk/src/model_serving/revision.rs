@@ -3,6 +3,43 @@
 //! A revision is a [`Template`] with a name, kept in a ControllerRevision that never changes but for its number. Its name is the
 //! template's hash, except where another controller has named it: what the reference's controller left behind keeps its name as long as
 //! the template makes the same pods, so that taking over restarts none.
+//!
+//! ```
+//! use kthena_sdk::api::ModelServing;
+//! use kthena_sdk::model_serving::revision::{Error, Revision, Revisions, Write};
+//!
+//! let serving: ModelServing = serde_json::from_value(serde_json::json!({
+//!     "metadata": { "name": "llama", "namespace": "default", "uid": "1" },
+//!     "spec": { "template": { "roles": [
+//!         { "name": "decode", "entryTemplate": { "spec": { "containers": [{ "name": "engine", "image": "vllm" }] } } },
+//!     ] } },
+//! }))?;
+//! // Nothing is stored yet, so what is asked for is new.
+//! let revisions = Revisions::of(&serving, &[], &[]);
+//! let Some((Write::Create, new)) = revisions.write() else { panic!("it is new") };
+//! assert_eq!((new.name.as_str(), new.number), (revisions.target(), 1));
+//! assert_eq!(revisions.number(revisions.target()), 1);
+//! assert_eq!(revisions.latest_before_target(), None);
+//! assert!(revisions.role_hash("decode").is_some() && revisions.role_hash("prefill").is_none());
+//! assert_eq!(revisions.template(revisions.target()), Some(revisions.target_template()));
+//! assert_eq!(revisions.stored_template(revisions.target()), None);
+//!
+//! // It is kept in a ControllerRevision, and known again from it.
+//! let stored = [Revision::of(&new.controller_revision(&serving))?];
+//! let later = Revisions::of(&serving, &stored, &[]);
+//! assert!(later.write().is_none() && later.superfluous(None, &[]).is_empty());
+//!
+//! let pod = kthena_sdk::model_serving::Pod::of(&serde_json::from_value(serde_json::json!({ "metadata": {
+//!     "name": "llama-0-decode-0-0", "labels": {
+//!         "modelserving.volcano.sh/group-name": "llama-0", "modelserving.volcano.sh/role": "decode",
+//!         "modelserving.volcano.sh/role-id": "decode-0", "modelserving.volcano.sh/revision": later.target(),
+//!     },
+//! } }))?).expect("a pod of a ModelServing");
+//! assert_eq!(later.is_current(&pod), Some(true));
+//!
+//! assert!(matches!(Revision::of(&Default::default()), Err(Error::NoData)));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,8 +52,9 @@ use kthena_api::labels;
 use kthena_api::name::Serving;
 
 use super::metadata;
-use super::observe::{Pod, controller};
+use super::observe::Pod;
 use super::template::{Fingerprint, InvalidData, Template, Writing};
+use crate::owner::{self, controller};
 
 /// Revisions that are kept although no pod is left of them, as a ReplicaSet or StatefulSet does.
 pub const HISTORY: usize = 10;
@@ -117,7 +155,7 @@ impl Revision {
                 namespace: serving.metadata.namespace.clone(),
                 labels: Some(labels),
                 annotations: Some(annotations),
-                owner_references: Some(vec![metadata::owner(serving)]),
+                owner_references: Some(vec![owner::reference(serving)]),
                 ..ObjectMeta::default()
             },
             data: Some(RawExtension(self.template.to_data())),

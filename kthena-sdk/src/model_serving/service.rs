@@ -1,4 +1,14 @@
 //! The headless Service of a role's instance, through which its pods find the entry pod.
+//!
+//! ```
+//! use kthena_sdk::api::ModelServing;
+//! use kthena_sdk::api::model_serving::Role;
+//! use kthena_sdk::model_serving::service::{is_wanted, service};
+//!
+//! assert!(!is_wanted(&Role::default()), "a pod alone needs no address");
+//! let serving = ModelServing::new("llama", Default::default());
+//! assert_eq!(service(&serving, 0, "decode", 0).metadata.name.as_deref(), Some("llama-0-decode-0-0"));
+//! ```
 
 use k8s_openapi::api::core::v1::{Service, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -8,6 +18,7 @@ use kthena_api::model_serving::Role;
 use kthena_api::name::Serving;
 
 use super::metadata;
+use crate::owner;
 
 /// Whether instances of the role have a Service: where there may be workers.
 pub fn is_wanted(role: &Role) -> bool {
@@ -27,7 +38,7 @@ pub fn service(serving: &ModelServing, group: u32, role: &str, instance: u32) ->
             name: Some(Serving(name).service(group, role, instance)),
             namespace: serving.metadata.namespace.clone(),
             labels: Some(labels),
-            owner_references: Some(vec![metadata::owner(serving)]),
+            owner_references: Some(vec![owner::reference(serving)]),
             ..ObjectMeta::default()
         },
         spec: Some(ServiceSpec {

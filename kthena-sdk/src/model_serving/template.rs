@@ -30,6 +30,22 @@ pub struct Template(
 );
 
 /// What tells templates apart, role by role.
+///
+/// ```
+/// use kthena_sdk::api::ModelServingSpec;
+/// use kthena_sdk::api::model_serving::Role;
+/// use kthena_sdk::model_serving::{InvalidData, Template, Writing, role_hash};
+///
+/// let mut spec = ModelServingSpec::default();
+/// spec.template.roles = vec![Role { name: "decode".into(), ..Role::default() }];
+/// let template = Template::of(&spec);
+/// let again = Template::from_data(&template.to_data())?;
+/// let (one, two) = (template.fingerprint(Writing::Exact), again.fingerprint(Writing::Exact));
+/// assert!(one.has_same(&two, "decode") && !one.has_same(&two, "prefill"));
+/// assert_eq!(role_hash(&template.0[0]), role_hash(&again.0[0]));
+/// assert!(matches!(Template::from_data(&serde_json::Value::Null), Err(InvalidData::NoList)));
+/// # Ok::<(), InvalidData>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fingerprint(Vec<(String, u128)>);
 

@@ -13,25 +13,47 @@ use super::gang::PodGroup;
 use super::revision::Revision;
 use super::{Action, Child, Observed, Plan, Pod, PodState, plan};
 
-/// The cluster.
+/// The cluster: one ModelServing and what there is of it.
+///
+/// ```
+/// use kthena_sdk::testing::World;
+///
+/// let mut world = World::new(serde_json::json!({
+///     "schedulerName": "default-scheduler",
+///     "replicas": 2,
+///     "template": { "roles": [
+///         { "name": "decode", "entryTemplate": { "spec": { "containers": [{ "name": "engine", "image": "vllm" }] } } },
+///     ] },
+/// }));
+/// world.converge();
+/// assert_eq!(world.names(), ["s-0-decode-0-0", "s-1-decode-0-0"]);
+///
+/// world.edit(|serving| serving.spec.replicas = Some(1));
+/// world.converge();
+/// assert_eq!(world.names(), ["s-0-decode-0-0"]);
+/// ```
 #[derive(Debug, Clone)]
-pub(crate) struct World {
+pub struct World {
     /// The ModelServing.
-    pub(crate) serving: ModelServing,
+    pub serving: ModelServing,
     /// What there is of it.
-    pub(crate) observed: Observed,
+    pub observed: Observed,
     /// The time.
-    pub(crate) now: Timestamp,
+    pub now: Timestamp,
     /// Pods that were made, by what is in their spec.
-    pub(crate) specs: BTreeMap<String, Value>,
+    pub specs: BTreeMap<String, Value>,
     /// Actions that were done, the deletion and creation of each object counted.
-    pub(crate) writes: usize,
+    pub writes: usize,
     uids: u64,
 }
 
 impl World {
-    /// A cluster with nothing but a ModelServing of this spec.
-    pub(crate) fn new(spec: Value) -> Self {
+    /// A cluster with nothing but a ModelServing of this spec, which is called `s`.
+    ///
+    /// # Panics
+    ///
+    /// If it is not the spec of a ModelServing.
+    pub fn new(spec: Value) -> Self {
         let serving = json!({
             "metadata": { "name": "s", "namespace": "ns", "uid": "owner", "generation": 1 },
             "spec": spec,
@@ -47,7 +69,7 @@ impl World {
     }
 
     /// Changes the spec as a user would.
-    pub(crate) fn edit(&mut self, change: impl FnOnce(&mut ModelServing)) {
+    pub fn edit(&mut self, change: impl FnOnce(&mut ModelServing)) {
         let before = self.serving.spec.clone();
         change(&mut self.serving);
         if self.serving.spec != before {
@@ -57,12 +79,26 @@ impl World {
     }
 
     /// What is to be done next.
-    pub(crate) fn plan(&self) -> Plan {
+    pub fn plan(&self) -> Plan {
         plan(&self.serving, &self.observed, self.now)
     }
 
     /// Plans and does it all.
-    pub(crate) fn step(&mut self) -> Plan {
+    ///
+    /// ```
+    /// use kthena_sdk::testing::World;
+    ///
+    /// let mut world = World::new(serde_json::json!({
+    ///     "schedulerName": "default-scheduler",
+    ///     "template": { "roles": [{ "name": "decode", "entryTemplate": { "spec": { "containers": [] } } }] },
+    /// }));
+    /// assert_eq!(world.plan().actions.len(), 2, "a revision and a pod");
+    /// world.step();
+    /// world.settle_pods();
+    /// assert_eq!(world.names(), ["s-0-decode-0-0"]);
+    /// assert!(world.plan().actions.is_empty());
+    /// ```
+    pub fn step(&mut self) -> Plan {
         let plan = self.plan();
         for action in &plan.actions {
             self.apply(action);
@@ -72,14 +108,27 @@ impl World {
     }
 
     /// Plans and does so many actions, then stops without a word.
-    pub(crate) fn crash_after(&mut self, actions: usize) {
+    ///
+    /// ```
+    /// use kthena_sdk::testing::World;
+    ///
+    /// let mut world = World::new(serde_json::json!({
+    ///     "schedulerName": "default-scheduler",
+    ///     "template": { "roles": [{ "name": "decode", "entryTemplate": { "spec": { "containers": [] } } }] },
+    /// }));
+    /// world.crash_after(1);
+    /// assert!(world.names().is_empty(), "the revision is there, the pod is not");
+    /// world.converge();
+    /// assert_eq!(world.names().len(), 1);
+    /// ```
+    pub fn crash_after(&mut self, actions: usize) {
         for action in self.plan().actions.iter().take(actions) {
             self.apply(action);
         }
     }
 
     /// Lets pods that are going be gone, and all others be ready.
-    pub(crate) fn settle_pods(&mut self) {
+    pub fn settle_pods(&mut self) {
         self.observed
             .pods
             .retain(|pod| pod.state != PodState::Terminating);
@@ -94,7 +143,7 @@ impl World {
     /// # Panics
     ///
     /// When it takes too many.
-    pub(crate) fn converge(&mut self) -> usize {
+    pub fn converge(&mut self) -> usize {
         for steps in 1..500 {
             self.settle_pods();
             let before = self.serving.status.clone();
@@ -108,24 +157,46 @@ impl World {
 
     /// The pod of a name.
     ///
+    /// ```
+    /// use kthena_sdk::testing::World;
+    ///
+    /// let mut world = World::new(serde_json::json!({
+    ///     "schedulerName": "default-scheduler",
+    ///     "template": { "roles": [{ "name": "decode", "entryTemplate": { "spec": { "containers": [] } } }] },
+    /// }));
+    /// use kthena_sdk::model_serving::PodState;
+    ///
+    /// world.converge();
+    /// world.pod("s-0-decode-0-0").state = PodState::Unready;
+    /// world.wait(60);
+    /// assert_eq!(world.plan().status.available_replicas.unwrap_or(0), 0);
+    /// for action in &world.plan().actions {
+    ///     world.apply(action);
+    /// }
+    /// ```
+    ///
     /// # Panics
     ///
     /// When there is none.
-    pub(crate) fn pod(&mut self, name: &str) -> &mut Pod {
+    pub fn pod(&mut self, name: &str) -> &mut Pod {
         let all: Vec<String> = self.names();
         let found = self.observed.pods.iter_mut().find(|pod| pod.name == name);
         found.unwrap_or_else(|| panic!("no pod {name} among {all:?}"))
     }
 
     /// Names of all pods, sorted.
-    pub(crate) fn names(&self) -> Vec<String> {
+    pub fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = self.observed.pods.iter().map(|pod| pod.name.clone()).collect();
         names.sort_unstable();
         names
     }
 
-    /// Lets time pass.
-    pub(crate) fn wait(&mut self, seconds: i64) {
+    /// Lets so many seconds pass.
+    ///
+    /// # Panics
+    ///
+    /// At the end of time.
+    pub fn wait(&mut self, seconds: i64) {
         self.now = self
             .now
             .saturating_add(SignedDuration::from_secs(seconds))
@@ -137,7 +208,7 @@ impl World {
     /// # Panics
     ///
     /// When it would refuse: a name that is taken, an object that is not there.
-    pub(crate) fn apply(&mut self, action: &Action) {
+    pub fn apply(&mut self, action: &Action) {
         self.writes += 1;
         match action {
             Action::CreateRevision(object) => {

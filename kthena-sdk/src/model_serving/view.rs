@@ -1,4 +1,27 @@
 //! What a controller knows, for people who look into it.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use kthena_sdk::kube::Client;
+//! use kthena_sdk::model_serving::controller::Controller;
+//! use kthena_sdk::model_serving::plugin::Registry;
+//! use kthena_sdk::model_serving::view::View;
+//!
+//! /// What a controller knows, whenever somebody asks.
+//! fn watched(client: Client) -> (Controller, View) {
+//!     let controller = Controller::new(client, 5, Registry::built_in(), Arc::new(()));
+//!     let view = controller.view();
+//!     (controller, view)
+//! }
+//! # fn show(view: &View) {
+//! println!("{:#}", view.all());
+//! # }
+//!
+//! let serving = kthena_sdk::api::ModelServing::new("llama", Default::default());
+//! let none = kthena_sdk::model_serving::view::groups(&serving, &Default::default());
+//! assert_eq!(none, serde_json::json!({}));
+//! ```
 
 use std::sync::Arc;
 

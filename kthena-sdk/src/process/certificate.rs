@@ -10,6 +10,18 @@ use tokio::time::sleep;
 const PERIOD: Duration = Duration::from_secs(1);
 
 /// A certificate chain and its key, both PEM files, as a mounted Secret of type `kubernetes.io/tls` has them.
+///
+/// ```no_run
+/// use kthena_sdk::process::{Certificate, Contents};
+///
+/// # async fn example() -> std::io::Result<()> {
+/// let certificate = Certificate { chain: "/etc/tls/tls.crt".into(), key: "/etc/tls/tls.key".into() };
+/// let now: Contents = certificate.read().await?;
+/// let next = certificate.changed(Some(&now)).await;
+/// assert_ne!(next, now);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificate {
     /// The chain.

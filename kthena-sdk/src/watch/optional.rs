@@ -52,6 +52,22 @@ pub fn rights(name: &str) -> Rights {
 }
 
 /// Whether the API server serves a version of a kind.
+///
+/// ```
+/// use kthena_sdk::k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+/// use kthena_sdk::watch::optional::has_version;
+///
+/// let definition: CustomResourceDefinition = serde_json::from_value(serde_json::json!({
+///     "metadata": {},
+///     "spec": {
+///         "group": "example.com", "scope": "Namespaced", "names": { "kind": "Thing", "plural": "things" },
+///         "versions": [{ "name": "v1", "served": true, "storage": true }],
+///     },
+/// }))?;
+/// assert!(has_version(&definition, "v1"));
+/// assert!(!has_version(&definition, "v2"));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 pub fn has_version(definition: &CustomResourceDefinition, version: &str) -> bool {
     let mut versions = definition.spec.versions.iter();
     versions.any(|it| it.served && it.name == version)

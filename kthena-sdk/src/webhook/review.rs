@@ -6,6 +6,14 @@ use kube::core::admission::{AdmissionRequest, AdmissionResponse, AdmissionReview
 use super::{Hook, Request, Verdict};
 
 /// Why a review cannot be answered: an HTTP status 400.
+///
+/// ```
+/// use kthena_sdk::webhook::{Hook, Refusal, Verdict, review};
+///
+/// let hook = Hook::new("/validate", |_request| Verdict::Allowed);
+/// assert!(matches!(review(&hook, "text/plain", b""), Err(Refusal::ContentType(_))));
+/// assert!(matches!(review(&hook, "application/json", b"{}"), Err(Refusal::Body(_) | Refusal::NoRequest)));
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     /// The media type is not JSON.
@@ -24,6 +32,27 @@ pub enum Refusal {
 
 /// Lets a hook answer an AdmissionReview (`admission.k8s.io/v1`), given as the body of an HTTP request and its content type.
 /// Returns the body of the answer.
+///
+/// ```
+/// use kthena_sdk::webhook::{Hook, Verdict, review};
+/// use serde_json::{Value, json};
+///
+/// let hook = Hook::new("/validate", |_request| Verdict::Denied("not today".into()));
+/// let question = json!({
+///     "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+///     "request": {
+///         "uid": "1", "operation": "CREATE", "userInfo": {},
+///         "kind": { "group": "", "version": "v1", "kind": "ConfigMap" },
+///         "resource": { "group": "", "version": "v1", "resource": "configmaps" },
+///         "object": { "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "a" } },
+///     },
+/// });
+/// let answer = review(&hook, "application/json", question.to_string().as_bytes())?;
+/// let answer: Value = serde_json::from_slice(&answer)?;
+/// assert_eq!(answer["response"]["allowed"], false);
+/// assert_eq!(answer["response"]["status"]["message"], "not today");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn review(hook: &Hook, content_type: &str, body: &[u8]) -> Result<Vec<u8>, Refusal> {
     let media_type = content_type.split(';').next().unwrap_or_default().trim();
     if !media_type.eq_ignore_ascii_case("application/json") {

@@ -23,6 +23,27 @@ use crate::process::Contents;
 const BODY: usize = 8 << 20;
 
 /// Where a server's certificate comes from.
+///
+/// ```
+/// use kthena_sdk::process::Contents;
+/// use kthena_sdk::webhook::Source;
+///
+/// /// A certificate that never changes.
+/// struct Fixed(Contents);
+///
+/// impl Source for Fixed {
+///     async fn changed(&self, seen: Option<&Contents>) -> Contents {
+///         if seen == Some(&self.0) {
+///             std::future::pending::<()>().await;
+///         }
+///         self.0.clone()
+///     }
+///
+///     fn describe(&self) -> String {
+///         "a fixed certificate".to_owned()
+///     }
+/// }
+/// ```
 pub trait Source: Send + Sync {
     /// The certificate, once there is one and it is another one than was seen.
     fn changed(&self, seen: Option<&Contents>) -> impl Future<Output = Contents> + Send;
@@ -67,6 +88,25 @@ pub enum Error {
 /// Answers reviews by these hooks, and `GET /healthz`, over TLS until `end` resolves.
 ///
 /// The process needs a default crypto provider of rustls.
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use kthena_sdk::model_serving::plugin::Registry;
+/// use kthena_sdk::process::{Certificate, all_interfaces, terminated};
+/// use kthena_sdk::webhook::{self, Config, Error};
+///
+/// # async fn example() -> Result<(), Error> {
+/// let config = Config {
+///     listen: all_interfaces(8443).to_vec(),
+///     certificate: Certificate { chain: "/etc/tls/tls.crt".into(), key: "/etc/tls/tls.key".into() },
+///     grace: Duration::from_secs(5),
+///     timeout: Some(Duration::from_secs(10)),
+/// };
+/// let end = async { terminated().await.unwrap_or_default() };
+/// webhook::serve(config, webhook::workload(Registry::built_in()), end).await
+/// # }
+/// ```
 pub async fn serve<S: Source>(
     config: Config<S>,
     hooks: Vec<Hook>,
