@@ -229,7 +229,7 @@ impl Executor {
             Err(error) if is_not_found(&error) || is_conflict(&error) => {}
             Err(source) => return Err(failed("deleting", kind_of::<K>(), name.to_owned(), source)),
         }
-        self.index.removed::<K>(key, name);
+        self.index.removed::<K>(key, name, uid);
         Ok(())
     }
 
