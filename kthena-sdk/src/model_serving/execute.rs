@@ -67,7 +67,7 @@ pub struct Executor {
 }
 
 /// Actions in the order of their kinds: what later ones rely on comes first.
-const fn stage(action: &Action) -> u8 {
+pub(super) const fn stage(action: &Action) -> u8 {
     match action {
         Action::CreateRevision(_) | Action::RenumberRevision { .. } => 0,
         Action::ApplyPodGroup(_) => 1,
