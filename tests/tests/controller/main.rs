@@ -4,10 +4,12 @@ mod bed;
 
 mod drain;
 mod gang;
+mod killed;
 mod leader_worker_set;
 mod life;
 mod manager;
 mod manifests;
 mod takeover;
+mod topology;
 mod traffic;
 mod webhook;
