@@ -335,3 +335,6 @@ fn is_conflict(error: &kube::Error) -> bool {
 fn is_not_found(error: &kube::Error) -> bool {
     code(error) == Some(404)
 }
+
+#[cfg(test)]
+mod tests;

@@ -176,6 +176,8 @@ fn pod_groups(draft: &Draft<'_>) -> Vec<Action> {
     actions
 }
 
+#[cfg(test)]
+mod cases;
 #[cfg(all(test, feature = "runtime"))]
 mod lag;
 #[cfg(test)]

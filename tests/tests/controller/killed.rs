@@ -6,9 +6,9 @@ mod life;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use futures::{StreamExt, TryStreamExt, stream};
-use kthena_tests::cluster::{Cluster, Identity, Mark, Namespace};
+use kthena_tests::cluster::{Cluster, Entry, Identity, Mark, Namespace};
 use kthena_tests::controller::Controller;
 use kthena_tests::tools;
 use serde_json::{Value, json};
@@ -139,7 +139,8 @@ async fn lived(
 /// What a controller asked the API server to make, change and remove, and how often, but for statuses and events.
 fn asked(cluster: &Cluster, space: &Namespace) -> Result<BTreeMap<(String, String), usize>> {
     let mut asked = BTreeMap::new();
-    for entry in cluster.audit().since(Mark::default())? {
+    let entries = cluster.audit().since(Mark::default())?;
+    for entry in &entries {
         let object = &entry.object_ref;
         let is_write =
             ["create", "patch", "update", "delete", "deletecollection"].contains(&entry.verb.as_str());
@@ -148,18 +149,28 @@ fn asked(cluster: &Cluster, space: &Namespace) -> Result<BTreeMap<(String, Strin
         if !is_ours || !is_write || is_report {
             continue;
         }
-        let code = entry.response_status.map_or(0, |status| status.code);
-        ensure!(
-            code < 300,
-            "{} of {object:?} was answered with {code}",
-            entry.verb
-        );
+        let code = |entry: &Entry| entry.response_status.map_or(0, |status| status.code);
+        if code(entry) >= 300 {
+            let same = |it: &&Entry| {
+                it.object_ref.name == object.name && it.object_ref.namespace == object.namespace
+            };
+            let history = entries
+                .iter()
+                .filter(same)
+                .map(|it| format!("{} {} {}", it.user.username, it.verb, code(it)));
+            let history: Vec<String> = history.collect();
+            bail!(
+                "{} of {object:?} was answered with {}: {history:#?}",
+                entry.verb,
+                code(entry)
+            );
+        }
         let selector = entry
             .request_uri
             .split_once("labelSelector=")
             .map_or("", |(_, rest)| rest);
         let what = format!("{} {}{selector}", object.resource, object.name);
-        *asked.entry((entry.verb, what)).or_default() += 1;
+        *asked.entry((entry.verb.clone(), what)).or_default() += 1;
     }
     Ok(asked)
 }

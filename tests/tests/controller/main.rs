@@ -9,6 +9,7 @@ mod leader_worker_set;
 mod life;
 mod manager;
 mod manifests;
+mod scale;
 mod takeover;
 mod topology;
 mod traffic;
