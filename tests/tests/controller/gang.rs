@@ -12,6 +12,7 @@ use kthena_tests::{
     wait,
 };
 use kube::ResourceExt;
+use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
 /// Room for one group of five CPUs, but not for two.
@@ -106,5 +107,13 @@ async fn a_group_runs_as_a_whole_or_not_at_all() -> Result<()> {
         both,
     )
     .await?;
+
+    // What somebody else writes into a PodGroup does not stay, whoever owns the field.
+    let foreign =
+        Patch::Merge(json!({ "spec": { "networkTopology": { "mode": "soft", "highestTierAllowed": 1 } } }));
+    let groups = space.api::<PodGroupObject>().await?;
+    groups.patch("gang-0", &PatchParams::default(), &foreign).await?;
+    let is_gone = |group: &PodGroupObject| !group.spec.all.contains_key("networkTopology");
+    let _group: PodGroupObject = space.until("gang-0", "the topology to be gone", is_gone).await?;
     Ok(())
 }

@@ -242,3 +242,21 @@ async fn what_was_done_is_known_before_the_watch_tells() {
     assert_eq!((observed.pods.len(), observed.revisions.len()), (1, 1));
     assert_eq!(observed.pods[0].uid, "made");
 }
+
+#[tokio::test]
+async fn what_somebody_else_wrote_into_a_pod_group_is_taken_away() {
+    let wanted = json!({ "metadata": { "name": "s-0", "namespace": "ns" }, "spec": { "minMember": 2 } });
+    for (spec, requests) in [
+        (json!({ "minMember": 2 }), 1),
+        (
+            json!({ "minMember": 2, "networkTopology": { "mode": "soft" } }),
+            2,
+        ),
+    ] {
+        let found = json!({ "metadata": wanted["metadata"], "spec": spec });
+        let server = Server::that_answers(vec![("PATCH /scheduling.volcano.sh", 200, found)]);
+        let (done, _index) = run(&server, &[Action::ApplyPodGroup(wanted.clone())]).await;
+        done.unwrap();
+        assert_eq!(server.requests().len(), requests);
+    }
+}
