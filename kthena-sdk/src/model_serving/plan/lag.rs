@@ -159,7 +159,7 @@ fn check_rest(server: &Server) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_the_watches_tell_late_nothing_is_made_twice_or_taken_for_lost(
@@ -205,7 +205,7 @@ proptest! {
     }
 
     #[test]
-    fn kills_cost_no_writes(spec in spec(), kills in prop::collection::vec(0..4_usize, 0..60)) {
+    fn kills_cost_no_writes(spec in spec(), kills in prop::collection::vec(0..4_usize, 0..24)) {
         let life = |kills: &[usize]| {
             let mut server = Server::new(spec.clone());
             for image in 0..2 {
