@@ -62,6 +62,8 @@ pub(super) struct Draft<'a> {
     pub(super) doomed_instances: BTreeSet<(u32, String, u32)>,
     /// Groups that are about to come, with their frames.
     pub(super) coming: BTreeMap<u32, Frame<'a>>,
+    /// Groups that are missing and come with a later plan.
+    pub(super) postponed: BTreeSet<u32>,
     pub(super) deletions: Vec<Action>,
     pub(super) creations: Vec<Action>,
     /// When to look again although nothing has changed.
@@ -106,6 +108,7 @@ impl<'a> Draft<'a> {
             doomed: BTreeSet::new(),
             doomed_instances: BTreeSet::new(),
             coming: BTreeMap::new(),
+            postponed: BTreeSet::new(),
             deletions: Vec::new(),
             creations: Vec::new(),
             wake_at: None,

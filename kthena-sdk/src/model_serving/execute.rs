@@ -34,7 +34,7 @@ use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, P
 use kube::{Client, Resource};
 use serde_json::json;
 
-use super::gang::PodGroupObject;
+use super::gang::{self, PodGroup, PodGroupObject};
 use super::index::{Index, Indexed, Key};
 use super::lean::LeanPod;
 use super::{Action, NewPod, Pods, Target, controller};
@@ -89,7 +89,7 @@ pub struct Executor {
 }
 
 /// Actions in the order of their kinds: what later ones rely on comes first.
-const fn stage(action: &Action) -> u8 {
+pub(super) const fn stage(action: &Action) -> u8 {
     match action {
         Action::CreateRevision(_) | Action::RenumberRevision { .. } => 0,
         Action::ApplyPodGroup(_) => 1,
@@ -156,10 +156,7 @@ impl Executor {
             Action::CreatePod(new) => self.create_pod(key, new).await,
             Action::RenumberRevision { object, number } => self.renumber(key, object, *number).await,
             Action::DeleteRevision { object } => self.delete::<ControllerRevision>(key, object, None).await,
-            Action::ApplyPodGroup(object) => {
-                let name = object["metadata"]["name"].as_str().unwrap_or_default();
-                self.apply::<PodGroupObject>(key, name, object).await
-            }
+            Action::ApplyPodGroup(object) => self.apply_pod_group(key, object).await,
             Action::DeletePodGroup(Target { name, uid }) => {
                 self.delete::<PodGroupObject>(key, name, Some(uid)).await
             }
@@ -167,7 +164,9 @@ impl Executor {
             Action::CreateBudget(object) => self.create(key, object.as_ref()).await,
             Action::UpdateBudget(object) => {
                 let name = object.metadata.name.as_deref().unwrap_or_default();
-                self.apply::<PodDisruptionBudget>(key, name, object).await
+                self.apply::<PodDisruptionBudget>(key, name, object)
+                    .await
+                    .map(drop)
             }
             Action::DeleteBudget(Target { name, uid }) => {
                 self.delete::<PodDisruptionBudget>(key, name, Some(uid)).await
@@ -263,13 +262,28 @@ impl Executor {
         key: &Key,
         name: &str,
         object: &(impl serde::Serialize + std::fmt::Debug),
-    ) -> Result<(), Error> {
+    ) -> Result<K, Error> {
         let applied = self
             .api::<K>(key)
             .patch(name, &apply(), &Patch::Apply(object))
             .await
             .map_err(|source| failed("applying", kind_of::<K>(), name.to_owned(), source))?;
         self.index.made(&applied);
+        Ok(applied)
+    }
+
+    async fn apply_pod_group(&self, key: &Key, object: &serde_json::Value) -> Result<(), Error> {
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        let applied = self.apply::<PodGroupObject>(key, name, object).await?;
+        let Some(surplus) = gang::surplus(object, &PodGroup::of(&applied)) else {
+            return Ok(());
+        };
+        let api = self.api::<PodGroupObject>(key);
+        let patched = api
+            .patch(name, &PatchParams::default(), &Patch::Merge(surplus))
+            .await
+            .map_err(|source| failed("patching", "PodGroup", name.to_owned(), source))?;
+        self.index.made(&patched);
         Ok(())
     }
 
@@ -280,7 +294,7 @@ impl Executor {
             Err(error) if is_not_found(&error) || is_conflict(&error) => {}
             Err(source) => return Err(failed("deleting", kind_of::<K>(), name.to_owned(), source)),
         }
-        self.index.removed::<K>(key, name);
+        self.index.removed::<K>(key, name, uid);
         Ok(())
     }
 
@@ -398,3 +412,6 @@ fn is_conflict(error: &kube::Error) -> bool {
 fn is_not_found(error: &kube::Error) -> bool {
     code(error) == Some(404)
 }
+
+#[cfg(test)]
+mod tests;

@@ -208,6 +208,25 @@ pub(super) fn is_current(wanted: &Value, found: &PodGroup) -> bool {
     essence(&wanted["spec"]) == essence(&found.spec)
 }
 
+/// What a merge patch takes away from a PodGroup so that it is as it should be; `None` if it is. Applying alone leaves what others own, such
+/// as the controller that was here before.
+pub fn surplus(wanted: &Value, found: &PodGroup) -> Option<Value> {
+    (!is_current(wanted, found)).then(|| json!({ "spec": beyond(&wanted["spec"], &found.spec) }))
+}
+
+/// The members of an object that another lacks, each as null.
+fn beyond(wanted: &Value, found: &Value) -> Value {
+    let mut all = Map::new();
+    for (name, member) in found.as_object().into_iter().flatten() {
+        match &wanted[name] {
+            Value::Null => drop(all.insert(name.clone(), Value::Null)),
+            other if other.is_object() => drop(all.insert(name.clone(), beyond(other, member))),
+            _ => {}
+        }
+    }
+    Value::Object(all)
+}
+
 fn essence(spec: &Value) -> Value {
     let amounts: Map<String, Value> = spec["minResources"]
         .as_object()

@@ -66,19 +66,33 @@ pub struct Index {
 struct State {
     all: HashMap<Key, Children>,
     gang: Option<Support>,
-    gone: VecDeque<String>,
+    gone: Gone,
+}
+
+/// UIDs of objects that are gone, or were told to go: the latest of them.
+#[derive(Debug, Default)]
+struct Gone {
+    all: HashSet<String>,
+    order: VecDeque<String>,
 }
 
 /// What a ModelServing has, by name.
 #[derive(Debug, Default)]
 struct Children {
-    pods: HashMap<String, Pod>,
-    services: HashMap<String, Child>,
-    pod_groups: HashMap<String, PodGroup>,
-    revisions: HashMap<String, Revision>,
-    budgets: HashMap<String, Budget>,
+    pods: HashMap<String, Kept<Pod>>,
+    services: HashMap<String, Kept<Child>>,
+    pod_groups: HashMap<String, Kept<PodGroup>>,
+    revisions: HashMap<String, Kept<Revision>>,
+    budgets: HashMap<String, Kept<Budget>>,
     /// UIDs of pods that the API server was told to remove.
     going: HashSet<String>,
+}
+
+/// An object as of one version of it.
+#[derive(Debug)]
+struct Kept<V> {
+    version: Option<u64>,
+    view: V,
 }
 
 /// Something of a ModelServing, in the form in which it is kept.
@@ -99,6 +113,8 @@ enum View {
 pub trait Indexed: kube::Resource<DynamicType = ()> {
     /// What is kept of it; `None` if it makes no sense.
     fn view(&self) -> Option<View>;
+    /// The version of the one that is kept by this name.
+    fn kept_version(children: &Children, name: &str) -> Option<u64>;
     /// Forgets one of this name.
     fn remove(children: &mut Children, name: &str);
     /// Forgets all.
@@ -115,6 +131,10 @@ macro_rules! indexed {
             fn view(&self) -> Option<View> {
                 let of: fn(&Self) -> Option<_> = $of;
                 of(self).map(View::$view)
+            }
+
+            fn kept_version(children: &Children, name: &str) -> Option<u64> {
+                children.$place.get(name)?.version
             }
 
             fn remove(children: &mut Children, name: &str) {
@@ -157,7 +177,7 @@ impl Index {
                 ..Observed::default()
             };
         };
-        let mut pods: Vec<Pod> = children.pods.values().cloned().collect();
+        let mut pods: Vec<Pod> = views(&children.pods);
         for pod in &mut pods {
             if children.going.contains(&pod.uid) {
                 pod.state = PodState::Terminating;
@@ -165,10 +185,10 @@ impl Index {
         }
         Observed {
             pods,
-            services: children.services.values().cloned().collect(),
-            pod_groups: children.pod_groups.values().cloned().collect(),
-            revisions: children.revisions.values().cloned().collect(),
-            budgets: children.budgets.values().cloned().collect(),
+            services: views(&children.services),
+            pod_groups: views(&children.pod_groups),
+            revisions: views(&children.revisions),
+            budgets: views(&children.budgets),
             gang: state.gang,
         }
     }
@@ -190,20 +210,21 @@ impl Index {
             Change::Apply(object) => state.put(&object).into_iter().collect(),
             Change::Delete(object) => {
                 let metadata = object.meta();
-                state.forget(metadata.uid.clone().unwrap_or_default());
+                state.gone.insert(metadata.uid.clone().unwrap_or_default());
+                if state.is_old::<K>(metadata) {
+                    // One of the same name has been made meanwhile.
+                    return Vec::new();
+                }
                 state.remove::<K>(metadata).into_iter().collect()
             }
             Change::Undecodable { .. } | Change::Interrupted(_) => Vec::new(),
         }
     }
 
-    /// Takes an object that was made just now.
+    /// Takes an object that was made or changed just now. The watch may have told of it, and of what has become of it since, before the answer
+    /// is read.
     pub fn made<K: Indexed>(&self, object: &K) {
-        let mut state = self.state.lock();
-        let uid = object.meta().uid.as_deref().unwrap_or_default();
-        if !state.gone.iter().any(|gone| gone == uid) {
-            state.put(object);
-        }
+        self.state.lock().put(object);
     }
 
     /// Takes note that pods were told to go.
@@ -214,8 +235,12 @@ impl Index {
     }
 
     /// Takes note that an object which is not watched to its end is gone, or as good as.
-    pub fn removed<K: Indexed>(&self, key: &Key, name: &str) {
-        if let Some(children) = self.state.lock().all.get_mut(key) {
+    pub fn removed<K: Indexed>(&self, key: &Key, name: &str, uid: Option<&str>) {
+        let mut state = self.state.lock();
+        if let Some(uid) = uid {
+            state.gone.insert(uid.to_owned());
+        }
+        if let Some(children) = state.all.get_mut(key) {
             K::remove(children, name);
         }
     }
@@ -236,18 +261,37 @@ impl State {
         let metadata = object.meta();
         let key = key(metadata)?;
         let name = metadata.name.clone()?;
+        if self.is_old::<K>(metadata) || self.is_gone(metadata) {
+            return None;
+        }
         let Some(view) = object.view() else {
             return self.remove::<K>(metadata);
         };
         let children = self.all.entry(key.clone()).or_default();
+        let version = version(metadata);
         match view {
-            View::Pod(view) => drop(children.pods.insert(name, view)),
-            View::Service(view) => drop(children.services.insert(name, view)),
-            View::PodGroup(view) => drop(children.pod_groups.insert(name, view)),
-            View::Budget(view) => drop(children.budgets.insert(name, view)),
-            View::Revision(view) => drop(children.revisions.insert(name, view)),
+            View::Pod(view) => drop(children.pods.insert(name, Kept { version, view })),
+            View::Service(view) => drop(children.services.insert(name, Kept { version, view })),
+            View::PodGroup(view) => drop(children.pod_groups.insert(name, Kept { version, view })),
+            View::Budget(view) => drop(children.budgets.insert(name, Kept { version, view })),
+            View::Revision(view) => drop(children.revisions.insert(name, Kept { version, view })),
         }
         Some(key)
+    }
+
+    /// Whether a later version is kept already.
+    fn is_old<K: Indexed>(&self, metadata: &ObjectMeta) -> bool {
+        let children = key(metadata).and_then(|key| self.all.get(&key));
+        let kept = children.zip(metadata.name.as_deref());
+        let kept = kept.and_then(|(children, name)| K::kept_version(children, name));
+        kept.zip(version(metadata))
+            .is_some_and(|(kept, version)| version < kept)
+    }
+
+    /// Whether it is gone, or was told to go, and this version of it does not know that yet.
+    fn is_gone(&self, metadata: &ObjectMeta) -> bool {
+        let uid = metadata.uid.as_deref().unwrap_or_default();
+        metadata.deletion_timestamp.is_none() && self.gone.all.contains(uid)
     }
 
     fn remove<K: Indexed>(&mut self, metadata: &ObjectMeta) -> Option<Key> {
@@ -260,12 +304,18 @@ impl State {
         }
         Some(key)
     }
+}
 
-    fn forget(&mut self, uid: String) {
-        if self.gone.len() == GONE {
-            self.gone.pop_front();
+impl Gone {
+    fn insert(&mut self, uid: String) {
+        if !self.all.insert(uid.clone()) {
+            return;
         }
-        self.gone.push_back(uid);
+        self.order.push_back(uid);
+        if self.order.len() > GONE {
+            let oldest = self.order.pop_front();
+            oldest.map(|uid| self.all.remove(&uid));
+        }
     }
 }
 
@@ -277,6 +327,15 @@ impl Children {
             && self.revisions.is_empty()
             && self.budgets.is_empty()
     }
+}
+
+fn views<V: Clone>(all: &HashMap<String, Kept<V>>) -> Vec<V> {
+    all.values().map(|kept| kept.view.clone()).collect()
+}
+
+/// Versions of one kind are comparable numbers.
+fn version(metadata: &ObjectMeta) -> Option<u64> {
+    metadata.resource_version.as_deref()?.parse().ok()
 }
 
 /// The ModelServing that an object belongs to by its label.
@@ -334,6 +393,57 @@ mod tests {
         assert_eq!(index.update(Change::Delete(pod.clone())), [key()]);
         index.made(&pod);
         assert_eq!(uids(&index), [""; 0]);
+    }
+
+    #[test]
+    fn an_answer_that_is_read_late_does_not_hide_what_has_happened_since() {
+        let index = Index::default();
+        let at = |version: &str, phase: &str| {
+            let mut pod = pod("s-0-decode-0-0", "1");
+            pod.metadata.resource_version = Some(version.to_owned());
+            pod.status = serde_json::from_value(json!({ "phase": phase, "conditions": [
+                { "type": "Ready", "status": if phase == "Running" { "True" } else { "False" } } ] }))
+            .unwrap();
+            pod
+        };
+        let state = || index.observe(&key()).pods[0].state;
+        index.update(Change::Apply(at("9", "Pending")));
+        index.update(Change::Apply(at("10", "Running")));
+        index.made(&at("9", "Pending"));
+        assert_eq!(state(), PodState::Ready);
+        assert_eq!(index.update(Change::Apply(at("11", "Pending"))), [key()]);
+        assert_eq!(state(), PodState::Unready);
+        // Versions count for one name: another one has its own.
+        let mut other = pod("s-0-decode-0-1", "2");
+        other.metadata.resource_version = Some("8".into());
+        index.made(&other);
+        assert_eq!(uids(&index), ["1", "2"]);
+    }
+
+    #[test]
+    fn what_was_removed_is_not_brought_back_by_an_older_event() {
+        let index = Index::default();
+        let at = |uid: &str, version: &str| {
+            let mut service = service("a");
+            service.metadata.uid = Some(uid.to_owned());
+            service.metadata.resource_version = Some(version.to_owned());
+            service
+        };
+        index.made(&at("1", "9"));
+        index.removed::<Service>(&key(), "a", Some("1"));
+        assert_eq!(index.update(Change::Apply(at("1", "9"))), []);
+        assert_eq!(index.observe(&key()).services.len(), 0);
+        // Another of its name has been made when the watch tells of its end.
+        index.made(&at("2", "11"));
+        assert_eq!(index.update(Change::Delete(at("1", "10"))), []);
+        assert_eq!(index.observe(&key()).services[0].uid, "2");
+        // It takes its time to go.
+        let mut going = at("2", "12");
+        going.metadata.deletion_timestamp =
+            Some(serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap());
+        index.removed::<Service>(&key(), "a", Some("2"));
+        assert_eq!(index.update(Change::Apply(going)), [key()]);
+        assert!(index.observe(&key()).services[0].is_terminating);
     }
 
     #[test]

@@ -195,6 +195,10 @@ fn pod_groups(draft: &Draft<'_>) -> Vec<Action> {
 }
 
 #[cfg(test)]
+mod cases;
+#[cfg(all(test, feature = "runtime"))]
+mod lag;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod tests;

@@ -87,6 +87,7 @@ pub(super) fn up(draft: &mut Draft<'_>) {
     for ordinal in ordinals {
         if draft.recovers(Recovery::Group) && draft.established.0.contains_key(&ordinal) {
             // The status still speaks of the group that was here. Until that is corrected, what is made now would look like its rest.
+            draft.postponed.insert(ordinal);
             continue;
         }
         let frame = draft.frame(ordinal);

@@ -50,3 +50,43 @@ pub fn service(serving: &ModelServing, group: u32, role: &str, instance: u32) ->
         status: None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_service_selects_the_entry_pod_of_its_instance() {
+        let serving = json!({ "metadata": { "name": "s", "namespace": "ns", "uid": "u" }, "spec": { "template": { "roles": [] } } });
+        let serving: ModelServing = serde_json::from_value(serving).unwrap();
+        let place = |more: &str, value: &str| {
+            json!({
+                "modelserving.volcano.sh/group-name": "s-1",
+                "modelserving.volcano.sh/role": "prefill",
+                "modelserving.volcano.sh/role-id": "prefill-2",
+                more: value,
+            })
+        };
+        assert_eq!(
+            json!(service(&serving, 1, "prefill", 2)),
+            json!({
+                "apiVersion": "v1",
+                "kind": "Service",
+                "metadata": {
+                    "name": "s-1-prefill-2-0",
+                    "namespace": "ns",
+                    "labels": place("modelserving.volcano.sh/name", "s"),
+                    "ownerReferences": [{ "apiVersion": "workload.serving.volcano.sh/v1alpha1", "kind": "ModelServing", "name": "s",
+                        "uid": "u", "controller": true, "blockOwnerDeletion": true }],
+                },
+                "spec": {
+                    "clusterIP": "None",
+                    "publishNotReadyAddresses": true,
+                    "selector": place("modelserving.volcano.sh/entry", "true"),
+                },
+            })
+        );
+    }
+}

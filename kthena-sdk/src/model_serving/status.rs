@@ -78,6 +78,11 @@ fn rows(draft: &Draft<'_>) -> Vec<Row> {
             false => Status::Creating,
         },
     }));
+    rows.extend(draft.postponed.iter().map(|ordinal| Row {
+        ordinal: *ordinal,
+        revision: draft.frame(*ordinal).revision,
+        status: Status::Creating,
+    }));
     rows.sort_by_key(|row| row.ordinal);
     rows
 }

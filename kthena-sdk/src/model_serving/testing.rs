@@ -1,5 +1,8 @@
 //! A cluster in memory, for tests of what is planned: it does what plans say and plays the kubelet.
 
+#[cfg(feature = "runtime")]
+pub(crate) mod server;
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::ControllerRevision;

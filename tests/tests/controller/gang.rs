@@ -108,11 +108,17 @@ async fn a_group_runs_as_a_whole_or_not_at_all() -> Result<()> {
     )
     .await?;
 
+    // What somebody else writes into a PodGroup does not stay, whoever owns the field.
+    let foreign =
+        Patch::Merge(json!({ "spec": { "networkTopology": { "mode": "soft", "highestTierAllowed": 1 } } }));
+    let groups = space.api::<PodGroupObject>().await?;
+    groups.patch("gang-0", &PatchParams::default(), &foreign).await?;
+    let is_gone = |group: &PodGroupObject| !group.spec.all.contains_key("networkTopology");
+    let _group: PodGroupObject = space.until("gang-0", "the topology to be gone", is_gone).await?;
     // A group that goes takes its PodGroup with it.
     let serving = space.api::<ModelServing>().await?;
     let one = Patch::Merge(json!({ "spec": { "replicas": 1 } }));
     serving.patch("gang", &PatchParams::default(), &one).await?;
-    let groups = space.api::<PodGroupObject>().await?;
     let left = || async { Ok(groups.list(&ListParams::default()).await?.items.len()) };
     wait::until_value("one PodGroup to be left", left, |count| *count == 1)
         .await

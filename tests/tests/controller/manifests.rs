@@ -11,7 +11,7 @@ use kthena_api::model_serving::Role;
 use kthena_api::name::{Serving, role_instance};
 use kthena_sdk::model_serving::gang::PodGroupObject;
 use kthena_tests::{
-    cluster::{Cluster, Namespace, documents_at, yaml_files},
+    cluster::{Cluster, Namespace, documents, documents_at, yaml_files},
     controller::Controller,
     setting,
 };
@@ -29,6 +29,39 @@ fn servings(folder: &Path) -> Result<Vec<(PathBuf, Value)>> {
         }
     }
     Ok(all)
+}
+
+/// The ModelServings that guides have one apply. One page has lost its indentation; its object is among the examples.
+fn printed(folder: &Path) -> Result<Vec<(PathBuf, Value)>> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(folder).context("listing the guides")? {
+        let path = entry?.path();
+        let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        for block in here_documents(&text) {
+            if block.contains("\nkind: ModelServing\n") && !block.contains("\nmetadata:\nname:") {
+                all.extend(
+                    documents(&block)?
+                        .into_iter()
+                        .map(|serving| (path.clone(), serving)),
+                );
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// What is between lines with `<<EOF`, however it is written, and `EOF`.
+fn here_documents(text: &str) -> Vec<String> {
+    let (mut blocks, mut block) = (Vec::new(), None::<String>);
+    for line in text.lines() {
+        match &mut block {
+            Some(_) if line.trim() == "EOF" => blocks.extend(block.take()),
+            Some(block) => *block += &format!("{line}\n"),
+            None if line.contains("<<") && line.contains("EOF") => block = Some("\n".to_owned()),
+            None => {}
+        }
+    }
+    blocks
 }
 
 /// Every resource that pods ask for.
@@ -76,8 +109,11 @@ async fn published_model_servings_come_to_run() -> Result<()> {
         println!("skipped: KTHENA_SHARED is not set");
         return Ok(());
     };
-    let all = servings(&shared.join("manifests"))?;
+    let mut all = servings(&shared.join("manifests"))?;
     assert!(all.len() > 20, "{} ModelServings", all.len());
+    let guides = printed(&shared.join("guides"))?;
+    assert_eq!(guides.len(), 2);
+    all.extend(guides);
     let cluster = Cluster::builder()
         .controller_manager()
         .scheduler()
@@ -118,7 +154,21 @@ async fn published_model_servings_come_to_run() -> Result<()> {
         check(&space, &serving)
             .await
             .with_context(|| path.display().to_string())?;
+        if name == "llama-multinode" && path.extension().is_some_and(|end| end == "txt") {
+            check_multinode(&space, &name).await?;
+        }
     }
+    Ok(())
+}
+
+/// What a guide shows of the ModelServing that it has one make.
+async fn check_multinode(space: &Namespace, name: &str) -> Result<()> {
+    let group: PodGroupObject = space.api().await?.get(&format!("{name}-0")).await?;
+    ensure!(group.spec.all["minMember"] == 2, "{:?}", group.spec.all);
+    // One instance must fit. Its containers say of most resources what they may use at most, and nothing else.
+    let expected =
+        json!({ "cpu": "250", "memory": "2248Gi", "ephemeral-storage": "1600Gi", "nvidia.com/gpu": "16" });
+    ensure!(group.spec.all["minResources"] == expected, "{:?}", group.spec.all);
     Ok(())
 }
 

@@ -212,3 +212,46 @@ fn only_differences_that_mean_something_are_differences() {
         |spec: &mut Value| spec["networkTopology"] = json!({ "mode": "hard", "highestTierAllowed": 2 });
     assert!(is_current(&wanted, &found(&with_default)));
 }
+
+#[test]
+fn what_another_controller_has_left_is_taken_away() {
+    let serving = serving();
+    let wanted = of(&serving, true);
+    let child = || Child::of(&Default::default());
+    let mut spec = wanted["spec"].clone();
+    assert_eq!(
+        surplus(
+            &wanted,
+            &PodGroup {
+                child: child(),
+                spec: spec.clone()
+            }
+        ),
+        None
+    );
+    spec["networkTopology"] = json!({ "mode": "hard", "highestTierAllowed": 1 });
+    spec["minResources"]["nvidia.com/gpu"] = "8".into();
+    let nulls = json!({ "spec": { "networkTopology": null, "minResources": { "nvidia.com/gpu": null } } });
+    assert_eq!(surplus(&wanted, &PodGroup { child: child(), spec }), Some(nulls));
+}
+
+#[test]
+fn sub_groups_are_there_where_a_version_has_them() {
+    let definition = |properties: Value| -> CustomResourceDefinition {
+        let version = |name: &str, properties: Value| {
+            json!({ "name": name, "served": true, "storage": name == "v2",
+                "schema": { "openAPIV3Schema": { "type": "object", "properties": { "spec": { "type": "object", "properties": properties } } } } })
+        };
+        serde_json::from_value(json!({ "metadata": { "name": "podgroups.scheduling.volcano.sh" }, "spec": {
+            "group": "scheduling.volcano.sh", "scope": "Namespaced", "names": { "kind": "PodGroup", "plural": "podgroups" },
+            "versions": [{ "name": "v0", "served": true, "storage": false }, version("v1", json!({})), version("v2", properties)],
+        } }))
+        .unwrap()
+    };
+    for (properties, expected) in [
+        (json!({ "minMember": { "type": "integer" } }), false),
+        (json!({ "subGroupPolicy": { "type": "array" } }), true),
+    ] {
+        assert_eq!(Support::of(&definition(properties)).has_sub_groups, expected);
+    }
+}

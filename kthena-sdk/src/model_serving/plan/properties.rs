@@ -1,5 +1,7 @@
 //! Whatever happens: it comes to rest at what is asked for, and a rollout never costs more than it may.
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -231,6 +233,37 @@ fn check_rest(world: &World) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// There is one rollout at a time: what comes anew is of the revision that is asked for, never of one on the way to it. And a plan does nothing
+/// twice.
+fn check_plan(world: &World) -> Result<(), TestCaseError> {
+    let plan = world.plan();
+    let target = plan.status.update_revision.clone().unwrap_or_default();
+    let partition = Limits::of(&world.serving).partition;
+    let mut objects = BTreeSet::new();
+    for action in &plan.actions {
+        let all: Vec<String> = match action {
+            Action::CreatePod(new) => {
+                let is_there = world.observed.pods.iter().any(|pod| pod.group == new.unit.group);
+                let revision = &new.pod["metadata"]["labels"]["modelserving.volcano.sh/revision"];
+                if !is_there && new.unit.group >= partition {
+                    prop_assert_eq!(revision, &Value::from(target.as_str()), "{:?}", new.unit);
+                }
+                vec![format!("create {}", new.pod["metadata"]["name"])]
+            }
+            Action::DeletePods(pods) => pods
+                .pods
+                .iter()
+                .map(|pod| format!("delete {}", pod.uid))
+                .collect(),
+            action => vec![format!("{action:?}")],
+        };
+        for object in all {
+            prop_assert!(objects.insert(object.clone()), "{}", object);
+        }
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
@@ -238,6 +271,9 @@ proptest! {
     fn it_always_comes_to_rest(spec in spec(), events in prop::collection::vec(event(), 0..40)) {
         let mut world = World::new(spec);
         for event in &events {
+            if matches!(event, Event::Step | Event::Crash(_)) {
+                check_plan(&world)?;
+            }
             happen(&mut world, event);
         }
         world.converge();
@@ -294,6 +330,26 @@ proptest! {
     }
 
     #[test]
+    fn a_rollout_costs_what_it_must(spec in spec()) {
+        let mut world = World::new(spec);
+        world.converge();
+        let limits = Limits::of(&world.serving);
+        if limits.by_role || limits.max_surge > 0 || world.observed.pods.is_empty() {
+            return Ok(());
+        }
+        let of_groups = |groups: Vec<u32>| groups.into_iter().filter(|group| *group >= limits.partition).count();
+        let pods = of_groups(world.observed.pods.iter().map(|pod| pod.group).collect());
+        let services = of_groups(world.observed.services.iter().filter_map(|service| service.group).collect());
+        let groups = of_groups((0..limits.replicas).collect());
+        let writes = world.writes;
+        set_image(&mut world, 1);
+        let steps = world.converge();
+        // The revision; pods of a group go in one request.
+        prop_assert_eq!(world.writes - writes, 1 + groups + pods + 2 * services);
+        prop_assert!(steps <= 3 * groups + 4, "{} steps for {} groups", steps, groups);
+    }
+
+    #[test]
     fn a_rollout_leaves_enough_groups_available(spec in spec(), order in prop::collection::vec(any::<(bool, usize)>(), 10..200)) {
         let mut world = World::new(spec);
         world.converge();
@@ -312,7 +368,7 @@ proptest! {
                 happen(&mut world, &Event::Gone(place % 3));
             }
             prop_assert!(available(&world) >= least, "{} of {}", available(&world), least);
-            let groups = world.observed.pods.iter().map(|pod| pod.group).collect::<std::collections::BTreeSet<_>>();
+            let groups = world.observed.pods.iter().map(|pod| pod.group).collect::<BTreeSet<_>>();
             prop_assert!(groups.len() <= (limits.replicas + limits.max_surge) as usize);
         }
         world.converge();

@@ -72,6 +72,8 @@ fn controller_manager(dir: &Path, kubeconfig: &Path) -> Result<Component> {
             "--controllers=*,-nodeipam,-podgc",
             "--leader-elect=false",
             "--secure-port=0",
+            // Tests wait for autoscalers.
+            "--horizontal-pod-autoscaler-sync-period=1s",
         ]);
     Ok(component)
 }
