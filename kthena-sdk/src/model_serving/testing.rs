@@ -1,6 +1,6 @@
 //! A cluster in memory, for tests of what is planned: it does what plans say and plays the kubelet.
 
-#[cfg(feature = "runtime")]
+#[cfg(all(test, feature = "runtime"))]
 pub(crate) mod server;
 
 use std::collections::BTreeMap;
