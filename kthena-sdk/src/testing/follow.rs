@@ -143,8 +143,7 @@ fn bookmark(store: &Store, (group, resource): &(String, String)) -> Value {
     json!({ "apiVersion": api_version, "kind": kind, "metadata": metadata })
 }
 
+/// In the order in which API servers write the members: what an object is is known before it is read.
 fn line(kind: &str, object: &Value) -> Bytes {
-    let mut line = json!({ "type": kind, "object": object }).to_string();
-    line.push('\n');
-    line.into()
+    format!("{{\"type\":\"{kind}\",\"object\":{object}}}\n").into()
 }

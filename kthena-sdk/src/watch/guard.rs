@@ -1,5 +1,6 @@
 //! An object that may fail to decode without its neighbours. kube's own guard goes by way of a generic value, which costs several
-//! times as much as the object itself.
+//! times as much as the object itself. It reads the text in place, so it needs the text: an event's type has to come before its object, as every
+//! API server writes it.
 
 use std::borrow::Cow;
 
