@@ -50,6 +50,11 @@ pub fn cargo() -> PathBuf {
     path("CARGO").unwrap_or_else(|| PathBuf::from("cargo"))
 }
 
+/// Where cargo keeps what it downloads and unpacks: `CARGO_HOME`, or `.cargo` in the user's folder.
+pub fn cargo_home() -> Option<PathBuf> {
+    path("CARGO_HOME").or_else(|| Some(path("HOME")?.join(".cargo")))
+}
+
 /// The folders of `PATH`.
 pub fn search_path() -> Vec<PathBuf> {
     env::var_os("PATH")
