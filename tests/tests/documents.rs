@@ -9,14 +9,21 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use kthena_tests::{
     cluster::Cluster, command::output, controller::Controller, process::Process, proxy::Proxy, reserve::Port,
+    wait,
 };
 
 /// Pages with commands.
-const PAGES: [&str; 2] = ["README.md", "examples/quickstart/README.md"];
+const PAGES: [&str; 3] = [
+    "README.md",
+    "examples/quickstart/README.md",
+    "examples/operator/README.md",
+];
 
 /// Commands that something else runs: this test would have to run itself, install gigabytes, or take ten minutes (the benches have
-/// smoke tests).
-const RUN_ELSEWHERE: [&str; 4] = [
+/// smoke tests); the operator has tests of its own.
+const RUN_ELSEWHERE: [&str; 6] = [
+    "cargo run -p chat-operator",
+    "cargo test -p chat-operator",
     "cargo xtask test",
     "cargo xtask test --real-engines",
     "cargo xtask bench --peers",
@@ -85,7 +92,15 @@ async fn every_documented_command_works() -> Result<()> {
 
 async fn kubectl(arguments: &[&str]) -> Result<()> {
     let cluster = Cluster::shared().await?;
-    output(cluster.kubectl()?.current_dir(root()).args(arguments)).map(drop)
+    let run = || async {
+        match output(cluster.kubectl()?.current_dir(root()).args(arguments)) {
+            Ok(_) => Ok(Some(())),
+            // A definition that was made a moment ago is not served at once; a reader takes longer to type.
+            Err(error) if format!("{error:#}").contains("no matches for kind") => Ok(None),
+            Err(error) => Err(error),
+        }
+    };
+    wait::until("kubectl to find the kind", run).await
 }
 
 async fn helm(arguments: &[&str]) -> Result<()> {
