@@ -76,6 +76,14 @@ impl Config {
 }
 
 /// What standing for a Lease takes in its namespace. It goes without `list` and `watch`, by which others learn at once that the Lease is free.
+///
+/// ```
+/// use kthena_sdk::rbac::Verb;
+///
+/// let rights = kthena_sdk::leader::rights("my-operator");
+/// assert!(rights.allow_own("coordination.k8s.io", "leases", Verb::Update, Some("my-operator")));
+/// assert!(!rights.allow_own("coordination.k8s.io", "leases", Verb::Update, Some("another")));
+/// ```
 #[must_use]
 pub fn rights(lease: &str) -> Rights {
     let verbs = [Verb::Create, Verb::Get, Verb::Update, Verb::List, Verb::Watch];

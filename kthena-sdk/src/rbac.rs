@@ -19,6 +19,11 @@
 //! assert_eq!(role.rules.unwrap()[0].resources.as_deref(), Some(&["secrets".to_owned()][..]));
 //! assert!(rights.cluster_role("my-operator").rules.unwrap().len() > 5);
 //! assert!(rights.allow_everywhere("", "configmaps", Verb::Watch, None));
+//! assert!(rights.allow_own("", "secrets", Verb::Get, Some("my-operator")));
+//! // As they stand in a role, one by one.
+//! assert_eq!(rights.rules_own()[0].resource, "secrets");
+//! let verbs = &rights.rules_everywhere()[0].verbs;
+//! assert!(verbs.iter().all(|verb| Verb::ALL.contains(verb) && !verb.as_str().is_empty()));
 //! # }
 //! ```
 //!

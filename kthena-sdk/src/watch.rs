@@ -117,6 +117,13 @@ where
 }
 
 /// What following a kind takes, in all namespaces or in those that are followed.
+///
+/// ```
+/// use kthena_sdk::api::ModelServer;
+///
+/// let rule = kthena_sdk::watch::rule::<ModelServer>();
+/// assert_eq!((rule.resource.as_str(), rule.verbs.len()), ("modelservers", 2));
+/// ```
 #[must_use]
 pub fn rule<K: Resource<DynamicType = ()>>() -> Rule {
     Rule::of::<K>([Verb::List, Verb::Watch])

@@ -108,6 +108,14 @@ pub async fn run(client: Client) {
 }
 
 /// What the controller asks of the API server, in all namespaces.
+///
+/// ```
+/// use kthena_sdk::rbac::Verb;
+///
+/// let rights = kthena_sdk::leader_worker_set::controller::rights();
+/// assert!(rights.allow_everywhere("leaderworkerset.x-k8s.io", "leaderworkersets/status", Verb::Patch, None));
+/// assert!(!rights.allow_everywhere("", "pods", Verb::Create, None));
+/// ```
 #[must_use]
 pub fn rights() -> Rights {
     let watches = Rights::everywhere([follow::rule::<LeaderWorkerSet>(), follow::rule::<ModelServing>()]);

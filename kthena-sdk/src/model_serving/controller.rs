@@ -195,6 +195,14 @@ impl Controller {
 }
 
 /// What the controller asks of the API server, in all namespaces.
+///
+/// ```
+/// use kthena_sdk::rbac::Verb;
+///
+/// let rights = kthena_sdk::model_serving::controller::rights();
+/// assert!(rights.allow_everywhere("", "pods", Verb::Watch, None));
+/// assert!(!rights.allow_everywhere("", "secrets", Verb::Get, None));
+/// ```
 #[must_use]
 pub fn rights() -> Rights {
     let watches = Rights::everywhere([

@@ -103,6 +103,14 @@ pub(super) const fn stage(action: &Action) -> u8 {
 }
 
 /// What carrying out plans takes, in every namespace with ModelServings.
+///
+/// ```
+/// use kthena_sdk::rbac::Verb;
+///
+/// let rights = kthena_sdk::model_serving::execute::rights();
+/// assert!(rights.allow_everywhere("", "pods", Verb::DeleteCollection, None));
+/// assert!(!rights.allow_everywhere("", "pods", Verb::Watch, None));
+/// ```
 #[must_use]
 pub fn rights() -> Rights {
     // What was to be made and is there already is read. Applying takes the right to make, also where there is something.

@@ -210,11 +210,13 @@ pub(super) fn is_current(wanted: &Value, found: &PodGroup) -> bool {
 
 /// What a merge patch takes away from a PodGroup so that it is as it should be; `None` if it is. Applying alone leaves what others own, such
 /// as the controller that was here before.
-pub fn surplus(wanted: &Value, found: &PodGroup) -> Option<Value> {
+#[cfg(any(test, feature = "runtime"))]
+pub(super) fn surplus(wanted: &Value, found: &PodGroup) -> Option<Value> {
     (!is_current(wanted, found)).then(|| json!({ "spec": beyond(&wanted["spec"], &found.spec) }))
 }
 
 /// The members of an object that another lacks, each as null.
+#[cfg(any(test, feature = "runtime"))]
 fn beyond(wanted: &Value, found: &Value) -> Value {
     let mut all = Map::new();
     for (name, member) in found.as_object().into_iter().flatten() {

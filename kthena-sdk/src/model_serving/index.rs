@@ -26,7 +26,7 @@
 //!
 //! // What was just done is put there too, before a watch tells of it.
 //! index.told_to_go(&key, ["1"]);
-//! index.removed::<Pod>(&key, "llama-0-decode-0-0");
+//! index.removed::<Pod>(&key, "llama-0-decode-0-0", None);
 //! assert!(index.observe(&key).pods.is_empty());
 //! index.made(&pod);
 //! assert_eq!(index.observe(&key).pods.len(), 1);

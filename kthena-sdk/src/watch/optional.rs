@@ -46,6 +46,15 @@ pub fn definition(
 }
 
 /// What following the definition of that name takes.
+///
+/// ```
+/// use kthena_sdk::rbac::Verb;
+///
+/// let rights = kthena_sdk::watch::optional::rights("things.example.com");
+/// let definitions = ("apiextensions.k8s.io", "customresourcedefinitions");
+/// assert!(rights.allow_everywhere(definitions.0, definitions.1, Verb::Watch, Some("things.example.com")));
+/// assert!(!rights.allow_everywhere(definitions.0, definitions.1, Verb::Watch, Some("others.example.com")));
+/// ```
 #[must_use]
 pub fn rights(name: &str) -> Rights {
     Rights::everywhere([super::rule::<CustomResourceDefinition>().named([name])])

@@ -252,6 +252,16 @@ impl Source for Keeper {
 }
 
 /// What keeping a certificate takes: for the Secret in its namespace, and for the configurations.
+///
+/// ```
+/// use kthena_sdk::rbac::Verb;
+/// use kthena_sdk::webhook::keeper;
+///
+/// let rights = keeper::rights("my-webhook-certs", ["my-webhook"], []);
+/// assert!(rights.allow_own("", "secrets", Verb::Update, Some("my-webhook-certs")));
+/// let configurations = "validatingwebhookconfigurations";
+/// assert!(rights.allow_everywhere("admissionregistration.k8s.io", configurations, Verb::Patch, Some("my-webhook")));
+/// ```
 pub fn rights<S: Into<String>>(
     secret: &str,
     validating: impl IntoIterator<Item = S>,
