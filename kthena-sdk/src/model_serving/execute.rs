@@ -42,8 +42,8 @@ use crate::rbac::{Rights, Rule, Verb};
 
 /// Who writes, as server-side apply and audit logs know it.
 pub const FIELD_MANAGER: &str = "kthena-controller";
-/// Requests of one plan that are under way at a time.
-pub(super) const AT_ONCE: usize = 16;
+/// Requests of one plan that are under way at a time. Workers multiply it; with many more an API server does less, not more.
+pub(super) const AT_ONCE: usize = 4;
 
 /// Why a plan could not be carried out.
 #[derive(Debug, thiserror::Error)]
